@@ -1,0 +1,1 @@
+//! The DNS engine: message codec, rules, what to ask whom. Sans-IO.

@@ -1,0 +1,1 @@
+//! The device's state machine: lifecycle, transport choice, plans, checks, timers. Sans-IO.

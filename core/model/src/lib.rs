@@ -1,0 +1,48 @@
+//! Plain data: registrations, profiles, settings, plans, status, events and the errors a user sees.
+//!
+//! Every other crate speaks in these types, so they hold no behaviour beyond parsing, validation and
+//! display. Nothing here does I/O, reads a clock or draws a random number.
+
+pub mod api;
+pub mod command;
+pub mod domain;
+pub mod key;
+pub mod plan;
+pub mod profile;
+pub mod registration;
+pub mod settings;
+pub mod stats;
+pub mod status;
+
+pub use command::{Command, Event, PlanNumber};
+pub use domain::{DomainName, DomainNameError};
+pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey, Secret};
+pub use plan::{AppRules, DnsPlan, FirewallPlan, InterfacePlan, Opening, Plan, Protocol};
+pub use profile::{FallbackDomain, Profile, ProfileError, ServiceMode, SplitTunnel, SplitTunnelEntry};
+pub use registration::{
+    ApiEndpoint, CheckEndpoints, DnsUpstream, DohEndpoint, Gateway, Registration, RegistrationSource,
+    TunnelEndpoint,
+};
+pub use settings::{Origin, Setting, Settings};
+pub use stats::{Counter, DnsStats, DropReason, Stats, TunnelStats};
+pub use status::{ConnectStage, Reason, State, Status, UserError};
+
+/// The name of the tunnel interface on Linux and Windows.
+pub const INTERFACE_NAME: &str = "weft0";
+/// The routing table that holds the tunnelled destinations on Linux.
+pub const ROUTING_TABLE: u32 = 65743;
+/// The mark of the sockets that go outside the tunnel on Linux.
+pub const FIREWALL_MARK: u32 = 0x100cf;
+/// The tunnel interface's MTU where nothing else is said, in bytes.
+pub const DEFAULT_MTU: u16 = 1280;
+/// The UDP ports of a WireGuard gateway, in the order a client tries them.
+pub const WIREGUARD_PORTS: [u16; 4] = [2408, 500, 1701, 4500];
+/// The addresses of the DNS proxy on Linux and macOS, port 53, UDP and TCP.
+pub const DNS_PROXY_ADDRESSES: [std::net::IpAddr; 4] = [
+    std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 2, 2)),
+    std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 2, 3)),
+    std::net::IpAddr::V6(std::net::Ipv6Addr::new(0xfd01, 0xdb8, 0x1111, 0, 0, 0, 0, 2)),
+    std::net::IpAddr::V6(std::net::Ipv6Addr::new(0xfd01, 0xdb8, 0x1111, 0, 0, 0, 0, 3)),
+];
+/// The name that only the device's own DNS proxy answers, with its own addresses.
+pub const DNS_SELF_CHECK_NAME: &str = "connectivity-check.weftd";

@@ -1,0 +1,1 @@
+//! User-space TCP and UDP for the core's own flows inside the tunnel, sans-IO.

@@ -1,0 +1,10 @@
+//! IP packets as runs and batches: views, checksums, segmentation, ICMP replies.
+//!
+//! A [`Run`] is one buffer of one flow's consecutive segments, as a TUN device with segmentation offload hands them
+//! out (virtio 1.2, section 5.1.6). It stays whole from the TUN reader to the transport, which splits it while it
+//! seals; on the way back a [`Coalescer`] makes runs of what the transport opened. A run of one segment is a plain
+//! packet.
+
+mod run;
+
+pub use run::{Batch, Buffer, GsoKind, HEAD_ROOM, Offload, PartialChecksum, Run, RunError, TAIL_ROOM};

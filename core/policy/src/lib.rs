@@ -1,0 +1,1 @@
+//! Split-tunnel set algebra, profile to plan, and the packet-verdict snapshot.

@@ -1,0 +1,3 @@
+//! weftd: the daemon.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The daemon's protocol: frames, typed requests, peer identity.

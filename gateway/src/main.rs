@@ -1,0 +1,3 @@
+//! weft-gateway: tunnel endpoint, DoH resolver, device orchestration API and store.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Figures beside the peers', as ratios.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Weft end to end in the netlab, and the demo.
