@@ -35,7 +35,9 @@ mod process;
 mod routing;
 mod seen;
 mod segment;
+mod servers;
 mod sys;
+pub mod topology;
 
 pub use capture::Capture;
 pub use enter::{TEST_DEADLINE, enter, run, run_within};
@@ -47,3 +49,5 @@ pub use process::{Output, Process};
 /// The signals that [`Process::signal`] sends.
 pub use rustix::process::Signal;
 pub use seen::{ICMP, ICMPV6, Seen, TCP, UDP};
+pub use servers::{A, AAAA, Behaviour, CNAME, DnsServer, Query, Record, Request, TXT, WebServer};
+pub use topology::Topology;
