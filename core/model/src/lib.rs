@@ -7,6 +7,7 @@ pub mod api;
 pub mod command;
 pub mod domain;
 pub mod key;
+pub mod network;
 pub mod plan;
 pub mod profile;
 pub mod registration;
@@ -17,6 +18,7 @@ pub mod status;
 pub use command::{Command, Event, PlanNumber};
 pub use domain::{DomainName, DomainNameError};
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey, Secret};
+pub use network::NetworkState;
 pub use plan::{AppRules, DnsPlan, FirewallPlan, InterfacePlan, Opening, Plan, Protocol};
 pub use profile::{FallbackDomain, Profile, ProfileError, ServiceMode, SplitTunnel, SplitTunnelEntry};
 pub use registration::{
