@@ -28,6 +28,7 @@
 mod capture;
 mod enter;
 mod host;
+mod impaired;
 mod lab;
 mod link;
 mod poll;
@@ -42,6 +43,7 @@ pub mod topology;
 pub use capture::Capture;
 pub use enter::{TEST_DEADLINE, enter, run, run_within};
 pub use host::{COMMAND_DEADLINE, Host, HostBuilder};
+pub use impaired::{Counts, Direction, ImpairedLink, Impairment};
 pub use lab::{Lab, Skip};
 pub use link::{End, Link, Switch};
 pub use poll::{Ready, eventually};

@@ -53,7 +53,7 @@ impl End {
     /// Gives the interface, which exists and has its name, what it is to have, and switches it on.
     fn configure(&self) -> Result<()> {
         let Self { host, interface, mtu, .. } = self;
-        host.run(["ip", "link", "set", interface, "mtu", &mtu.to_string(), "up"])?;
+        host.run(["ip", "link", "set", "dev", interface, "mtu", &mtu.to_string(), "up"])?;
         for address in &self.addresses {
             host.add_address(interface, address)?;
         }
@@ -123,7 +123,7 @@ impl Link {
     pub fn set_up(&self, up: bool) -> Result<()> {
         // The far end of a veth pair loses its carrier with this one's, this one by being switched off.
         let state = if up { "up" } else { "down" };
-        self.b.host.run(["ip", "link", "set", &self.b.interface, state]).map(drop)
+        self.b.host.run(["ip", "link", "set", "dev", &self.b.interface, state]).map(drop)
     }
 
     /// Takes the wire away, both interfaces with it.
@@ -132,7 +132,7 @@ impl Link {
     ///
     /// When it has been removed before.
     pub fn remove(self) -> Result<()> {
-        self.a.host.run(["ip", "link", "delete", &self.a.interface]).map(drop)
+        self.a.host.run(["ip", "link", "delete", "dev", &self.a.interface]).map(drop)
     }
 }
 
@@ -166,7 +166,7 @@ impl Switch {
         let host = lab.host(name).build()?;
         host.silence_ipv6()?;
         host.run(["ip", "link", "add", "bridge", "type", "bridge", "stp_state", "0", "mcast_snooping", "0"])?;
-        host.run(["ip", "link", "set", "bridge", "mtu", "65535", "up"])?;
+        host.run(["ip", "link", "set", "dev", "bridge", "mtu", "65535", "up"])?;
         Ok(Self { host, segment: Segment::default(), ports: Arc::default() })
     }
 
@@ -179,7 +179,7 @@ impl Switch {
         let port = format!("port{}", self.ports.fetch_add(1, Ordering::Relaxed));
         let own = End { addresses: Vec::new(), host: self.host.clone(), interface: port, ..end.clone() };
         let link = Link::bare(end, own)?;
-        self.host.run(["ip", "link", "set", &link.b.interface, "master", "bridge"])?;
+        self.host.run(["ip", "link", "set", "dev", &link.b.interface, "master", "bridge"])?;
         self.segment.attach(&link.a.host, &link.a.interface);
         Ok(link)
     }
