@@ -20,6 +20,9 @@ pub enum DropReason {
     TooBig,
     /// Multicast, broadcast or link-local, which a tunnel does not carry.
     NotUnicast,
+    /// The tunnel cannot carry it: it has no address of that family, or the far side does not take the
+    /// destination. The sender is told by ICMP.
+    Unreachable,
     /// The tunnel is not up and its queue is full.
     NoSession,
     /// A datagram that is no message of the transport.
@@ -40,12 +43,13 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Malformed,
         Self::ForeignSource,
         Self::NotTunnelled,
         Self::TooBig,
         Self::NotUnicast,
+        Self::Unreachable,
         Self::NoSession,
         Self::BadDatagram,
         Self::BadSeal,
@@ -65,6 +69,7 @@ impl fmt::Display for DropReason {
             Self::NotTunnelled => "not tunnelled",
             Self::TooBig => "too big",
             Self::NotUnicast => "not unicast",
+            Self::Unreachable => "unreachable",
             Self::NoSession => "no session",
             Self::BadDatagram => "bad datagram",
             Self::BadSeal => "bad seal",
