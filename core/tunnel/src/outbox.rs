@@ -18,10 +18,32 @@ pub struct Transmit {
     pub socket: Option<SocketId>,
     /// Where to; none for a stream.
     pub destination: Option<SocketAddr>,
-    /// The bytes: datagrams end to end, each `segment` long, the last may be shorter.
-    pub contents: Vec<u8>,
     /// Bytes of each datagram but the last; 0 for a stream.
     pub segment: usize,
+    /// Of datagrams: its length only grows, so that room handed out again costs no clearing.
+    buffer: Vec<u8>,
+    /// How many bytes of `buffer` datagrams fill.
+    filled: usize,
+}
+
+impl Transmit {
+    /// The bytes: datagrams end to end, each `segment` long, the last may be shorter; or those of the stream.
+    #[must_use]
+    pub fn contents(&self) -> &[u8] {
+        match self.destination {
+            Some(_) => self.buffer.get(..self.filled).unwrap_or_default(),
+            None => &self.buffer,
+        }
+    }
+
+    fn room(&mut self, len: usize) -> &mut [u8] {
+        let start = self.filled;
+        self.filled += len;
+        if self.buffer.len() < self.filled {
+            self.buffer.resize(self.filled, 0);
+        }
+        self.buffer.get_mut(start..self.filled).unwrap_or_default()
+    }
 }
 
 /// Gathers what a transport wants sent. Its buffers are used again and again: once warm it does not allocate.
@@ -40,7 +62,7 @@ impl Outbox {
         Self::default()
     }
 
-    /// Room for one datagram of exactly `len` bytes, zeroed or stale; the caller writes all of it.
+    /// Room for one datagram of exactly `len` bytes. It holds stale bytes; the caller writes all of it.
     ///
     /// Joins the last transmit where socket, destination and length allow, so that equal datagrams in a row go out
     /// by one system call.
@@ -54,11 +76,9 @@ impl Outbox {
         }
         let index = self.used.saturating_sub(1);
         let Some(transmit) = self.transmits.get_mut(index) else { return &mut [] };
-        let start = transmit.contents.len();
-        transmit.contents.resize(start + len, 0);
         // A shorter datagram must be the last of its transmit.
         self.open = len == transmit.segment;
-        transmit.contents.get_mut(start..).unwrap_or_default()
+        transmit.room(len)
     }
 
     /// The buffer for the next bytes of a stream; append to it.
@@ -71,6 +91,7 @@ impl Outbox {
         if !joins {
             let transmit = self.next();
             transmit.socket = Some(socket);
+            transmit.buffer.clear();
             self.open = false;
         }
         let index = self.used.saturating_sub(1);
@@ -78,7 +99,7 @@ impl Outbox {
             self.transmits.push(Transmit::default());
         }
         #[expect(clippy::indexing_slicing, reason = "the line above makes the element")]
-        &mut self.transmits[index].contents
+        &mut self.transmits[index].buffer
     }
 
     /// What is to be sent, in order.
@@ -105,8 +126,8 @@ impl Outbox {
                 last.socket == Some(socket)
                     && last.destination == Some(destination)
                     && len <= last.segment
-                    && last.contents.len() + len <= MAX_DATAGRAM_BATCH
-                    && last.contents.len() / last.segment.max(1) < MAX_SEGMENTS
+                    && last.filled + len <= MAX_DATAGRAM_BATCH
+                    && last.filled / last.segment.max(1) < MAX_SEGMENTS
             })
     }
 
@@ -118,7 +139,7 @@ impl Outbox {
         self.used += 1;
         #[expect(clippy::indexing_slicing, reason = "the lines above make the element")]
         let transmit = &mut self.transmits[index];
-        transmit.contents.clear();
+        transmit.filled = 0;
         transmit.socket = None;
         transmit.destination = None;
         transmit.segment = 0;
@@ -133,7 +154,7 @@ mod tests {
     const SOCKET: SocketId = SocketId(1);
 
     fn lengths(outbox: &Outbox) -> Vec<(usize, usize)> {
-        outbox.transmits().map(|transmit| (transmit.segment, transmit.contents.len())).collect()
+        outbox.transmits().map(|transmit| (transmit.segment, transmit.contents().len())).collect()
     }
 
     #[test]
@@ -155,13 +176,29 @@ mod tests {
         for _ in 0..130 {
             outbox.datagram(SOCKET, to, 1312);
         }
-        assert!(outbox.transmits().all(|transmit| transmit.contents.len() <= MAX_DATAGRAM_BATCH));
+        assert!(outbox.transmits().all(|transmit| transmit.contents().len() <= MAX_DATAGRAM_BATCH));
         for _ in 0..130 {
             outbox.datagram(SOCKET, to, 80);
         }
         assert!(
-            outbox.transmits().all(|transmit| transmit.contents.len() / transmit.segment <= MAX_SEGMENTS)
+            outbox.transmits().all(|transmit| transmit.contents().len() / transmit.segment <= MAX_SEGMENTS)
         );
+    }
+
+    #[test]
+    fn memory_used_again_shows_no_stale_bytes() {
+        let to = "203.0.113.10:2408".parse().unwrap();
+        let mut outbox = Outbox::new();
+        outbox.datagram(SOCKET, to, 4).copy_from_slice(b"aaaa");
+        outbox.clear();
+        outbox.datagram(SOCKET, to, 2).copy_from_slice(b"bb");
+        assert_eq!(outbox.transmits().next().unwrap().contents(), b"bb");
+        outbox.clear();
+        outbox.bytes(SOCKET).extend(b"c");
+        assert_eq!(outbox.transmits().next().unwrap().contents(), b"c");
+        outbox.clear();
+        outbox.datagram(SOCKET, to, 3).copy_from_slice(b"ddd");
+        assert_eq!(outbox.transmits().next().unwrap().contents(), b"ddd");
     }
 
     #[test]

@@ -66,7 +66,8 @@ pub enum Nudge {
 pub enum Sealed {
     /// It is in the outbox, all of it. The buffer comes back.
     Done(Run, Nudge),
-    /// The transport keeps it until it can be sent (bounded); its buffer comes back by [`Control::poll_transmit`]'s end.
+    /// The transport keeps the run, buffer and all, until it can be sent or is given up (bounded). The buffer does
+    /// not come back: a pool replaces it.
     Held(Nudge),
     /// The stream takes no more: keep the run and offer it again after the socket was writable.
     Blocked(Run),
