@@ -71,9 +71,9 @@ impl Capture {
     fn start(host: &Host, interface: &str) -> Result<Self> {
         let problem = || format!("cannot capture on {host}:{interface}");
         let socket = host.inside(|| PacketSocket::open(interface, true))?.with_context(problem)?;
-        let kind = host.run(["cat", &format!("/sys/class/net/{interface}/type")]);
-        // 65534 is "no link-layer header": a TUN device.
-        let ethernet = kind.map_or(true, |output| output.stdout.trim() != "65534");
+        // A TUN device has no link-layer header.
+        let about = host.run(["ip", "-o", "link", "show", "dev", interface])?;
+        let ethernet = !about.stdout.contains("link/none");
         let shared = Arc::new(Shared {
             socket,
             stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -97,6 +97,9 @@ impl Capture {
     /// Waits until every frame is in this capture that passed the interface before this was called, or was
     /// on its way to it from another interface of the same wire or switch. A packet that another host is
     /// still forwarding has not been sent on this wire yet; settle a capture there first.
+    ///
+    /// It sends frames of its own, which captures leave out: of Ethernet type 0x88b5, or on a TUN device
+    /// IPv4 packets of protocol 253 from and to 127.0.0.1, which the device's reader gets to see.
     ///
     /// # Errors
     ///

@@ -117,7 +117,8 @@ impl Output {
     }
 }
 
-/// A running program. Dropping it kills it, and everything in its process group, and reaps it.
+/// A running program. Dropping it kills it, and everything in its process group, and reaps it; what has left
+/// the group ends with the lab.
 pub struct Process {
     title: String,
     child: Child,

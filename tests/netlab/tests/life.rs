@@ -33,9 +33,10 @@ fn nothing_is_left_when_the_outer_process_is_killed() {
     // A number of seconds that no other process sleeps.
     let word = format!("9{:08}", std::process::id());
     let mut outer = helper("helper_sleeps", &word).unwrap().spawn().unwrap();
-    eventually(SOON, "programs in the lab", || processes(&word) == 2).unwrap();
+    let started = eventually(SOON, "programs in the lab", || processes(&word) == 2);
     outer.kill().unwrap();
     outer.wait().unwrap();
+    started.unwrap();
     eventually(SOON, "the lab's end", || processes(&word) == 0).unwrap();
 }
 
@@ -84,11 +85,10 @@ fn helper_sleeps() {
     let Some(seconds) = helped() else { return };
     netlab::run(|lab| {
         let host = lab.host("one").build()?;
-        let mut command = host.command("sleep");
-        command.arg(&seconds);
-        let _first = host.spawn(command)?;
-        // One that has left its parent, its session and its process group.
-        host.sh(&format!("setsid -f sleep {seconds} < /dev/null > /dev/null 2>&1"))?;
+        let mut command = host.command("sh");
+        // The first will have left its parent, its session and its process group.
+        command.args(["-c", "setsid sleep $0 & exec sleep $0", &seconds]);
+        let _running = host.spawn(command)?;
         loop {
             std::thread::park();
         }

@@ -43,6 +43,8 @@ impl PacketSocket {
         let socket = Self { descriptor };
         socket.set_option(libc::SOL_SOCKET, libc::SO_RCVBUF, BUFFER)?;
         socket.set_option(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, i32::from(!outgoing))?;
+        // The kernel stamps frames from the first time on that a stamp is asked for.
+        socket.stamp();
         socket.bind(interface)?;
         Ok(socket)
     }
