@@ -1,0 +1,1 @@
+//! Linux: netlink, nftables, /dev/net/tun, /etc/resolv.conf.

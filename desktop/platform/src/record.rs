@@ -1,0 +1,120 @@
+//! What was there before Weft changed the system's DNS settings, in a form that survives the daemon.
+
+use serde::{Deserialize, Serialize};
+use weft_model::DNS_PROXY_ADDRESSES;
+
+use crate::resolv_conf;
+use crate::seam::SystemDns;
+
+/// What stood at the file's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Before {
+    /// Nothing.
+    Absent,
+    /// A file.
+    File {
+        /// What it held.
+        #[serde(with = "base64_bytes")]
+        content: Vec<u8>,
+        /// Its permissions, as chmod(2) takes them.
+        mode: u32,
+        /// The owner's user id.
+        uid: u32,
+        /// The owner's group id.
+        gid: u32,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// What it points to, byte for byte.
+        #[serde(with = "base64_bytes")]
+        target: Vec<u8>,
+        /// What the file behind it held; empty where there was none.
+        #[serde(with = "base64_bytes")]
+        content: Vec<u8>,
+    },
+}
+
+impl Before {
+    /// What programs read there.
+    #[must_use]
+    pub fn content(&self) -> &[u8] {
+        match self {
+            Self::Absent => &[],
+            Self::File { content, .. } | Self::Symlink { content, .. } => content,
+        }
+    }
+}
+
+/// What a restore needs. The daemon keeps it in its journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsRecord {
+    /// What stood there before Weft.
+    pub before: Before,
+    /// What Weft wrote, or is about to write, newest last; older ones stay until a newer one is surely in place.
+    pub written: Vec<String>,
+}
+
+impl DnsRecord {
+    /// The system's resolvers as they were before Weft.
+    #[must_use]
+    pub fn system(&self) -> SystemDns {
+        system_dns(self.before.content())
+    }
+
+    /// Whether `content` is what Weft wrote, unchanged.
+    #[must_use]
+    pub fn wrote(&self, content: &[u8]) -> bool {
+        self.written.iter().any(|text| text.as_bytes() == content)
+    }
+}
+
+/// The resolvers in a resolv.conf, without Weft's own.
+pub(crate) fn system_dns(content: &[u8]) -> SystemDns {
+    let conf = resolv_conf::parse(content);
+    let servers = conf.addresses().filter(|address| !DNS_PROXY_ADDRESSES.contains(address)).collect();
+    SystemDns { servers, search: conf.search }
+}
+
+mod base64_bytes {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        STANDARD.encode(bytes).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_survives_the_journal_whatever_the_bytes() {
+        for before in [
+            Before::Absent,
+            Before::File { content: vec![0, 0xff, b'\n'], mode: 0o640, uid: 0, gid: 7 },
+            Before::Symlink { target: vec![b'/', 0xfe], content: Vec::new() },
+        ] {
+            let record = DnsRecord { before, written: vec!["# ours\n".to_owned()] };
+            let text = serde_json::to_string(&record).unwrap();
+            assert_eq!(serde_json::from_str::<DnsRecord>(&text).unwrap(), record, "{text}");
+        }
+    }
+
+    #[test]
+    fn our_own_proxy_is_no_resolver_of_the_systems() {
+        let content =
+            b"nameserver 127.0.2.2\nnameserver 192.0.2.1\nnameserver fd01:db8:1111::3\nsearch lan\n";
+        let before = Before::File { content: content.to_vec(), mode: 0o644, uid: 0, gid: 0 };
+        let record = DnsRecord { before, written: Vec::new() };
+        let expected =
+            SystemDns { servers: vec!["192.0.2.1".parse().unwrap()], search: vec!["lan".to_owned()] };
+        assert_eq!(record.system(), expected);
+    }
+}
