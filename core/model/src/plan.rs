@@ -22,8 +22,9 @@ pub struct Plan {
     pub interface: Option<InterfacePlan>,
     /// The minimal set of destinations that are routed into the tunnel interface, sorted.
     pub routes: Vec<IpNet>,
-    /// The complement of `routes`: what stays outside, minimal and sorted, for shells that take excludes
-    /// (Android 13's excludeRoute, Apple's excludedRoutes).
+    /// What stays outside the interface, minimal and sorted, for shells that take excludes (Android 13's
+    /// excludeRoute, Apple's excludedRoutes): the complement of `routes`, but for IPv6 where the interface's MTU is
+    /// below IPv6's least, which is in neither and so blocked.
     pub excluded_routes: Vec<IpNet>,
     /// The system's DNS settings; none = as they were before Weft.
     pub dns: Option<DnsPlan>,

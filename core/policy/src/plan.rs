@@ -1,0 +1,323 @@
+//! What the device's network shall look like.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use weft_model::{
+    AppRules, DNS_PROXY_ADDRESSES, DnsPlan, DnsUpstream, FirewallPlan, Gateway, InterfacePlan, Opening, Plan,
+    PlanNumber, Protocol, Registration, Settings,
+};
+
+use crate::set::NetSet;
+use crate::tunnel_set::TunnelSet;
+
+/// The least MTU of a link that carries IPv6, in bytes (RFC 8200, section 5).
+pub(crate) const IPV6_MIN_MTU: u16 = 1280;
+
+/// How far a device is on its way up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanPhase {
+    /// Nothing of Weft's is in force.
+    Disconnected,
+    /// Firewall, interface and routes stand; DNS is as it was before. Packets to tunnelled destinations go into the
+    /// interface and nowhere else.
+    Connecting,
+    /// All of it, DNS too. Also while reconnecting, so that nothing moves under the programs.
+    Connected,
+    /// The firewall alone: the device cannot be brought up, and tunnelled destinations stay blocked.
+    Blocked,
+}
+
+/// What plans and verdicts are compiled from.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanInputs<'a> {
+    /// The values in force.
+    pub settings: &'a Settings,
+    /// Who the device is. Without it there is no interface; what can be blocked is.
+    pub registration: Option<&'a Registration>,
+    /// How far the device is.
+    pub phase: PlanPhase,
+    /// The addresses learnt for the split tunnel's host entries.
+    pub learnt: Option<&'a NetSet>,
+    /// The resolvers that the device had before Weft: whom a fallback domain without resolvers asks.
+    pub system_resolvers: &'a [IpAddr],
+    /// The DNS front's addresses inside the tunnel interface, where the system's queries come by it (mobile).
+    /// Empty: the system asks [`DNS_PROXY_ADDRESSES`] on the loopback interface.
+    pub sentinels: &'a [IpAddr],
+}
+
+impl<'a> PlanInputs<'a> {
+    /// Inputs without learnt addresses, former resolvers and sentinel addresses.
+    #[must_use]
+    pub fn new(settings: &'a Settings, registration: Option<&'a Registration>, phase: PlanPhase) -> Self {
+        Self { settings, registration, phase, learnt: None, system_resolvers: &[], sentinels: &[] }
+    }
+
+    /// Whether there is a tunnel interface.
+    pub(crate) fn has_interface(&self) -> bool {
+        self.registration.is_some()
+            && self.settings.service_mode.value.tunnels_traffic()
+            && matches!(self.phase, PlanPhase::Connecting | PlanPhase::Connected)
+    }
+
+    /// The interface's addresses. A system takes IPv6 from a link below its least MTU, so none is given there.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpNet> {
+        let takes_v6 = self.takes_v6();
+        let all = self.registration.map_or(&[][..], |registration| &registration.addresses);
+        all.iter().copied().filter(move |network| takes_v6 || network.addr().is_ipv4())
+    }
+
+    fn takes_v6(&self) -> bool {
+        self.settings.mtu.value >= IPV6_MIN_MTU
+    }
+
+    fn gateways(&self) -> &'a [Gateway] {
+        self.registration.map_or(&[], |registration| &registration.gateways)
+    }
+}
+
+/// The plan of a device, under `number`.
+///
+/// The modes that tunnel no traffic have neither firewall nor interface; DNS only has DNS settings once connected.
+/// DNS is left alone where nobody but the former resolvers could answer ([`DnsUpstream::System`]).
+#[must_use]
+pub fn compile_plan(inputs: &PlanInputs<'_>, number: PlanNumber) -> Plan {
+    let nothing = Plan::disconnected(number);
+    if inputs.phase == PlanPhase::Disconnected {
+        return nothing;
+    }
+    let dns = dns_plan(inputs);
+    if !inputs.settings.service_mode.value.tunnels_traffic() {
+        return Plan { dns, ..nothing };
+    }
+    let set = TunnelSet::compile(inputs);
+    let firewall = FirewallPlan::Enforced {
+        tunnelled: set.captured.to_minimal_cidrs(),
+        openings: openings(inputs, &set),
+    };
+    if !inputs.has_interface() {
+        return Plan { firewall, dns, ..nothing };
+    }
+    let routed = if inputs.takes_v6() { set.routed.clone() } else { set.routed.only_v4() };
+    Plan {
+        number,
+        firewall,
+        interface: Some(InterfacePlan {
+            addresses: inputs.addresses().collect(),
+            mtu: inputs.settings.mtu.value,
+            metered: false,
+        }),
+        routes: routed.to_minimal_cidrs(),
+        excluded_routes: set.routed.complement().to_minimal_cidrs(),
+        dns,
+        apps: AppRules::All,
+    }
+}
+
+fn dns_plan(inputs: &PlanInputs<'_>) -> Option<DnsPlan> {
+    let gateway = inputs.gateways().first()?;
+    let handled = inputs.settings.service_mode.value.handles_dns() && gateway.dns != DnsUpstream::System;
+    let servers = if inputs.sentinels.is_empty() { &DNS_PROXY_ADDRESSES } else { inputs.sentinels };
+    (handled && inputs.phase == PlanPhase::Connected).then(|| DnsPlan {
+        servers: servers.to_vec(),
+        search: inputs.settings.dns_search_suffixes.value.clone(),
+    })
+}
+
+/// The ways past the firewall for Weft's own sockets: every tunnel endpoint that may be tried, the API and the
+/// outside checks, and those fallback resolvers that are not routed into the tunnel though the firewall holds them
+/// (a resolver on an endpoint's own address). Resolvers outside the tunnelled set need none.
+fn openings(inputs: &PlanInputs<'_>, set: &TunnelSet) -> Vec<Opening> {
+    let mut openings: Vec<Opening> = Vec::new();
+    let mut open = |purpose: &str, protocol, remote: SocketAddr| {
+        if !openings.iter().any(|known| known.protocol == protocol && known.remote == remote) {
+            openings.push(Opening { purpose: purpose.to_owned(), protocol, remote });
+        }
+    };
+    for gateway in inputs.gateways() {
+        gateway.tunnel.candidates().for_each(|remote| open("tunnel", Protocol::Udp, remote));
+        let api = gateway.api.iter().flat_map(|api| &api.addresses);
+        api.for_each(|remote| open("api", Protocol::Tcp, *remote));
+        let checks = gateway.checks.iter().flat_map(|checks| &checks.outside);
+        checks.for_each(|remote| open("check", Protocol::Tcp, *remote));
+    }
+    for resolver in fallback_resolvers(inputs) {
+        if set.captured.contains(resolver) && !set.routed.contains(resolver) {
+            open("fallback", Protocol::Udp, SocketAddr::new(resolver, 53));
+            open("fallback", Protocol::Tcp, SocketAddr::new(resolver, 53));
+        }
+    }
+    openings
+}
+
+fn fallback_resolvers<'a>(inputs: &PlanInputs<'a>) -> impl Iterator<Item = IpAddr> + use<'a> {
+    let handled = inputs.settings.service_mode.value.handles_dns();
+    let domains: &[_] = if handled { &inputs.settings.fallback_domains.value } else { &[] };
+    let system = inputs.system_resolvers;
+    domains
+        .iter()
+        .flat_map(move |domain| if domain.dns_server.is_empty() { system } else { &domain.dns_server })
+        .copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_model::ServiceMode;
+    use weft_model::settings::UserChoices;
+
+    use super::*;
+    use crate::settings::compile_settings;
+    use crate::testing::{imported, orchestrated, profile};
+
+    fn settings(json: &str) -> Settings {
+        compile_settings(Some(&profile(json)), Some(&orchestrated()), &UserChoices::default())
+    }
+
+    fn plan(settings: &Settings, phase: PlanPhase) -> Plan {
+        compile_plan(&PlanInputs::new(settings, Some(&orchestrated()), phase), 7)
+    }
+
+    #[test]
+    fn each_phase_of_each_mode_has_its_parts() {
+        use PlanPhase::{Blocked, Connected, Connecting, Disconnected};
+        // The parts as letters: firewall, interface, routes, DNS.
+        let cases = [
+            ("warp", Disconnected, ""),
+            ("warp", Connecting, "fir"),
+            ("warp", Connected, "fird"),
+            ("warp", Blocked, "f"),
+            ("tunnelonly", Connecting, "fir"),
+            ("tunnelonly", Connected, "fir"),
+            ("tunnelonly", Blocked, "f"),
+            ("1dot1", Disconnected, ""),
+            ("1dot1", Connecting, ""),
+            ("1dot1", Connected, "d"),
+            ("1dot1", Blocked, ""),
+            ("proxy", Connected, ""),
+            ("postureonly", Connected, ""),
+        ];
+        for (mode, phase, parts) in cases {
+            let settings = settings(&format!(r#"{{"service_mode_v2":{{"mode":"{mode}"}}}}"#));
+            let plan = plan(&settings, phase);
+            let found: String = [
+                (plan.firewall != FirewallPlan::Open, 'f'),
+                (plan.interface.is_some(), 'i'),
+                (!plan.routes.is_empty(), 'r'),
+                (plan.dns.is_some(), 'd'),
+            ]
+            .iter()
+            .filter_map(|(there, letter)| there.then_some(*letter))
+            .collect();
+            assert_eq!(found, parts, "{mode} {phase:?}");
+            assert_eq!(plan.routes.is_empty(), plan.excluded_routes.is_empty(), "{mode} {phase:?}");
+            assert_eq!(plan.number, 7);
+        }
+    }
+
+    #[test]
+    fn routes_and_excluded_routes_make_up_everything() {
+        let plan = plan(&settings("{}"), PlanPhase::Connected);
+        let routes: NetSet = plan.routes.iter().collect();
+        let excluded: NetSet = plan.excluded_routes.iter().collect();
+        assert_eq!(routes.complement(), excluded);
+        assert!(plan.routes.is_sorted() && plan.excluded_routes.is_sorted());
+        let endpoint = "203.0.113.10".parse().unwrap();
+        assert!(excluded.contains(endpoint), "no route around the tunnel's own endpoint");
+        let FirewallPlan::Enforced { tunnelled, .. } = plan.firewall else { panic!("open") };
+        assert!(tunnelled.iter().collect::<NetSet>().contains(endpoint), "other programs are held back");
+    }
+
+    #[test]
+    fn the_openings_are_the_gateways_own() {
+        let FirewallPlan::Enforced { openings, .. } = plan(&settings("{}"), PlanPhase::Blocked).firewall
+        else {
+            panic!("open")
+        };
+        let texts: Vec<String> = openings
+            .iter()
+            .map(|opening| format!("{} {:?} {}", opening.purpose, opening.protocol, opening.remote))
+            .collect();
+        assert_eq!(
+            texts,
+            ["tunnel Udp 203.0.113.10:2408", "tunnel Udp 203.0.113.10:500", "api Tcp 203.0.113.11:443"]
+        );
+    }
+
+    #[test]
+    fn a_fallback_resolver_on_an_endpoints_address_is_opened() {
+        let settings = settings(
+            r#"{"fallback_domains":[{"suffix":"corp","dns_server":["203.0.113.10","192.168.1.53","9.9.9.9"]},
+                {"suffix":"lan"}]}"#,
+        );
+        let registration = orchestrated();
+        let system = ["203.0.113.11".parse().unwrap()];
+        let inputs = PlanInputs {
+            system_resolvers: &system,
+            ..PlanInputs::new(&settings, Some(&registration), PlanPhase::Connected)
+        };
+        let FirewallPlan::Enforced { openings, .. } = compile_plan(&inputs, 1).firewall else {
+            panic!("open")
+        };
+        let remotes: Vec<String> = openings
+            .iter()
+            .filter(|opening| opening.purpose == "fallback")
+            .map(|opening| opening.remote.to_string())
+            .collect();
+        assert_eq!(remotes, ["203.0.113.10:53", "203.0.113.10:53", "203.0.113.11:53", "203.0.113.11:53"]);
+    }
+
+    #[test]
+    fn dns_is_the_proxy_with_the_search_suffixes() {
+        let settings = settings(r#"{"dns_search_suffixes":["corp.example"]}"#);
+        let dns = plan(&settings, PlanPhase::Connected).dns.unwrap();
+        assert_eq!(dns.servers, DNS_PROXY_ADDRESSES);
+        assert_eq!(dns.search, ["corp.example".parse().unwrap()]);
+
+        let registration = orchestrated();
+        let sentinels = ["100.100.100.53".parse().unwrap()];
+        let inputs = PlanInputs {
+            sentinels: &sentinels,
+            ..PlanInputs::new(&settings, Some(&registration), PlanPhase::Connected)
+        };
+        let plan = compile_plan(&inputs, 1);
+        assert_eq!(plan.dns.unwrap().servers, sentinels);
+        assert!(plan.routes.iter().collect::<NetSet>().contains(sentinels[0]), "sentinels come by the TUN");
+    }
+
+    #[test]
+    fn a_file_without_resolvers_leaves_dns_alone() {
+        let mut registration = imported(&["0.0.0.0/0", "::/0"]);
+        registration.gateways[0].dns = DnsUpstream::System;
+        let settings = compile_settings(None, Some(&registration), &UserChoices::default());
+        assert_eq!(settings.service_mode.value, ServiceMode::TrafficAndDns);
+        let plan = compile_plan(&PlanInputs::new(&settings, Some(&registration), PlanPhase::Connected), 1);
+        assert_eq!(plan.dns, None);
+        assert!(plan.interface.is_some());
+    }
+
+    #[test]
+    fn without_a_registration_everything_but_the_default_excludes_is_blocked() {
+        let settings = compile_settings(None, None, &UserChoices::default());
+        for phase in [PlanPhase::Blocked, PlanPhase::Connecting, PlanPhase::Connected] {
+            let plan = compile_plan(&PlanInputs::new(&settings, None, phase), 1);
+            let FirewallPlan::Enforced { tunnelled, openings } = &plan.firewall else { panic!("open") };
+            let tunnelled: NetSet = tunnelled.iter().collect();
+            assert!(tunnelled.contains("198.51.100.1".parse().unwrap()));
+            assert!(!tunnelled.contains("192.168.1.1".parse().unwrap()));
+            assert!(openings.is_empty());
+            assert!(plan.interface.is_none() && plan.routes.is_empty() && plan.dns.is_none());
+        }
+    }
+
+    #[test]
+    fn below_the_least_mtu_ipv6_is_blocked_and_not_routed() {
+        let plan = plan(&settings(r#"{"mtu":1200}"#), PlanPhase::Connected);
+        let addresses = plan.interface.unwrap().addresses;
+        assert_eq!(addresses, ["172.16.0.2/32".parse::<IpNet>().unwrap()]);
+        let v6 = "2001:db8::1".parse().unwrap();
+        assert!(!plan.routes.iter().collect::<NetSet>().contains(v6));
+        assert!(!plan.excluded_routes.iter().collect::<NetSet>().contains(v6));
+        let FirewallPlan::Enforced { tunnelled, .. } = plan.firewall else { panic!("open") };
+        assert!(tunnelled.iter().collect::<NetSet>().contains(v6));
+    }
+}

@@ -1,0 +1,219 @@
+//! What becomes of one packet that the tunnel interface handed out.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use weft_model::DropReason;
+use weft_packet::{GsoKind, Run};
+
+use crate::defaults;
+use crate::plan::PlanInputs;
+use crate::set::NetSet;
+use crate::tunnel_set::{TunnelSet, carried};
+
+/// What becomes of a run, all its segments alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Seal it and send it.
+    Tunnel,
+    /// It is for the DNS front on a sentinel address.
+    Own,
+    /// Drop it and tell its sender by ICMP.
+    Refuse(Refusal),
+    /// Drop it.
+    Drop(DropReason),
+}
+
+/// What a sender is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// "Fragmentation needed" (RFC 1191), "packet too big" (RFC 8201): the longest packet that passes, in bytes.
+    TooBig {
+        /// The longest packet that passes, in bytes.
+        mtu: u16,
+    },
+    /// The destination is the tunnel's, but the tunnel cannot carry it: it has no address of that family, or the far
+    /// side does not take the destination.
+    Unreachable,
+}
+
+impl Refusal {
+    /// What the drop is counted under.
+    #[must_use]
+    pub fn reason(self) -> DropReason {
+        match self {
+            Self::TooBig { .. } => DropReason::TooBig,
+            Self::Unreachable => DropReason::Unreachable,
+        }
+    }
+}
+
+/// The rules for packets at one moment. Immutable: a change of policy publishes another.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VerdictSnapshot {
+    /// What may come out of the interface at all.
+    routed: NetSet,
+    /// What of it the tunnel carries.
+    carried: NetSet,
+    sources_v4: Box<[u32]>,
+    sources_v6: Box<[u128]>,
+    sentinels: Box<[IpAddr]>,
+    mtu: u16,
+}
+
+impl VerdictSnapshot {
+    /// The rules of the same moment as the plan that [`crate::compile_plan`] makes of the same inputs. Where that
+    /// plan has no interface, nothing passes.
+    #[must_use]
+    pub fn compile(inputs: &PlanInputs<'_>) -> Self {
+        if !inputs.has_interface() {
+            return Self::default();
+        }
+        let (mut sources_v4, mut sources_v6) = (Vec::new(), Vec::new());
+        for network in inputs.addresses() {
+            match network.addr() {
+                IpAddr::V4(address) => sources_v4.push(address.to_bits()),
+                IpAddr::V6(address) => sources_v6.push(address.to_bits()),
+            }
+        }
+        let routed = TunnelSet::compile(inputs).routed;
+        let gateways = inputs.registration.map_or(&[][..], |registration| &registration.gateways);
+        let taken = gateways.iter().map(carried).fold(NetSet::empty(), |all, one| all.union(&one));
+        let v4 = if sources_v4.is_empty() { NetSet::empty() } else { NetSet::everything().only_v4() };
+        let v6 = if sources_v6.is_empty() { NetSet::empty() } else { NetSet::everything().only_v6() };
+        Self {
+            carried: routed.intersect(&taken).intersect(&v4.union(&v6)),
+            routed,
+            sources_v4: sources_v4.into(),
+            sources_v6: sources_v6.into(),
+            sentinels: inputs.sentinels.into(),
+            mtu: inputs.settings.mtu.value,
+        }
+    }
+
+    /// The same rules with another MTU, for a transport whose own has changed.
+    #[must_use]
+    pub fn with_mtu(self, mtu: u16) -> Self {
+        Self { mtu, ..self }
+    }
+
+    /// The longest packet that passes, in bytes.
+    #[must_use]
+    pub fn mtu(&self) -> u16 {
+        self.mtu
+    }
+
+    /// What becomes of `run`.
+    ///
+    /// A packet beyond the MTU is refused whether or not IPv4's "don't fragment" is set: nothing fragments here. A
+    /// host that is told fragments the next one itself, and no packet leaves as fragments that firewalls on the
+    /// way drop.
+    #[must_use]
+    pub fn judge(&self, run: &Run) -> Verdict {
+        let packet = run.packet();
+        let single = run.offload().kind == GsoKind::None;
+        match packet.first().map(|first| first >> 4) {
+            Some(4) => match addresses_v4(packet, single) {
+                Some((source, destination)) => self.judge_v4(run, source, destination),
+                None => Verdict::Drop(DropReason::Malformed),
+            },
+            Some(6) => match addresses_v6(packet, single) {
+                Some((source, destination)) => self.judge_v6(run, source, destination),
+                None => Verdict::Drop(DropReason::Malformed),
+            },
+            _ => Verdict::Drop(DropReason::Malformed),
+        }
+    }
+
+    fn judge_v4(&self, run: &Run, source: u32, destination: u32) -> Verdict {
+        let to = IpAddr::V4(Ipv4Addr::from_bits(destination));
+        if defaults::is_not_unicast(to) {
+            return Verdict::Drop(DropReason::NotUnicast);
+        }
+        let place = Place {
+            carried: self.carried.contains_v4(destination),
+            routed: || self.routed.contains_v4(destination),
+            own_source: self.sources_v4.contains(&source),
+            // No ICMP error goes to a source that names no single host (RFC 1122, section 3.2.2).
+            answerable: || {
+                let from = Ipv4Addr::from_bits(source);
+                !from.is_unspecified() && !defaults::is_not_unicast(from.into())
+            },
+        };
+        self.conclude(run, to, place)
+    }
+
+    fn judge_v6(&self, run: &Run, source: u128, destination: u128) -> Verdict {
+        let to = IpAddr::V6(Ipv6Addr::from_bits(destination));
+        if defaults::is_not_unicast(to) {
+            return Verdict::Drop(DropReason::NotUnicast);
+        }
+        let place = Place {
+            carried: self.carried.contains_v6(destination),
+            routed: || self.routed.contains_v6(destination),
+            own_source: self.sources_v6.contains(&source),
+            // RFC 4443, section 2.4 (e.6).
+            answerable: || {
+                let from = Ipv6Addr::from_bits(source);
+                !from.is_unspecified() && !defaults::is_not_unicast(from.into())
+            },
+        };
+        self.conclude(run, to, place)
+    }
+
+    fn conclude(
+        &self,
+        run: &Run,
+        to: IpAddr,
+        place: Place<impl FnOnce() -> bool, impl FnOnce() -> bool>,
+    ) -> Verdict {
+        if !self.sentinels.is_empty() && self.sentinels.contains(&to) {
+            return if place.own_source { Verdict::Own } else { Verdict::Drop(DropReason::ForeignSource) };
+        }
+        if !place.carried {
+            return match (place.routed)() {
+                false => Verdict::Drop(DropReason::NotTunnelled),
+                true if (place.answerable)() => Verdict::Refuse(Refusal::Unreachable),
+                true => Verdict::Drop(DropReason::Unreachable),
+            };
+        }
+        if !place.own_source {
+            return Verdict::Drop(DropReason::ForeignSource);
+        }
+        if run.longest_packet() > usize::from(self.mtu) {
+            return Verdict::Refuse(Refusal::TooBig { mtu: self.mtu });
+        }
+        Verdict::Tunnel
+    }
+}
+
+/// Where a packet's addresses lie; what is seldom asked for is worked out when it is.
+struct Place<R, A> {
+    carried: bool,
+    routed: R,
+    own_source: bool,
+    answerable: A,
+}
+
+/// Source and destination of an IPv4 packet whose header does not lie about its length (RFC 791, section 3.1). A
+/// run of several segments holds no single length, so only its header is checked.
+fn addresses_v4(packet: &[u8], single: bool) -> Option<(u32, u32)> {
+    let (head, _) = packet.split_first_chunk::<20>()?;
+    let [first, _, high, low, _, _, _, _, _, _, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = *head;
+    let header = usize::from(first & 0x0f) * 4;
+    let total = usize::from(u16::from_be_bytes([high, low]));
+    let whole = header >= 20 && header <= packet.len() && (!single || total == packet.len());
+    whole.then(|| (u32::from_be_bytes([s0, s1, s2, s3]), u32::from_be_bytes([d0, d1, d2, d3])))
+}
+
+/// The same for IPv6 (RFC 8200, section 3).
+fn addresses_v6(packet: &[u8], single: bool) -> Option<(u128, u128)> {
+    let (head, rest) = packet.split_first_chunk::<8>()?;
+    let (source, rest) = rest.split_first_chunk::<16>()?;
+    let (destination, payload) = rest.split_first_chunk::<16>()?;
+    let [_, _, _, _, high, low, _, _] = *head;
+    let whole = !single || usize::from(u16::from_be_bytes([high, low])) == payload.len();
+    whole.then(|| (u128::from_be_bytes(*source), u128::from_be_bytes(*destination)))
+}
+
+#[cfg(test)]
+mod tests;
