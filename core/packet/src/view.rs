@@ -28,7 +28,7 @@ pub const UDP_HEADER: usize = 8;
 /// The most IPv6 extension headers that a view follows. Nobody sends more in good faith.
 const MAX_EXTENSIONS: usize = 8;
 
-/// Bytes that are not a packet.
+/// Why bytes are not taken for a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// Neither version 4 nor 6.
@@ -43,6 +43,9 @@ pub enum Malformed {
     /// More IPv6 extension headers than anybody sends.
     #[error("more than {MAX_EXTENSIONS} IPv6 extension headers")]
     Extensions,
+    /// Longer than the buffer that is there for it.
+    #[error("longer than the buffer for it")]
+    TooLong,
     /// Offload metadata that does not fit the packet.
     #[error("its offload metadata does not fit it")]
     Offload,
