@@ -1,0 +1,64 @@
+//! What the engine asks the runtime to do.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use weft_model::{CheckEndpoints, DnsUpstream, Event, FallbackDomain};
+use weft_policy::VerdictSnapshot;
+use weft_tunnel::{Inbound, Outbound, SocketId, SocketRequest};
+
+/// Something for the runtime to do. Effects are carried out in order.
+pub enum Effect {
+    /// Tell the shell.
+    Event(Event),
+    /// Run packets between the TUN and these two, judged by the last [`Effect::Verdicts`].
+    StartTunnel {
+        /// Seals what leaves.
+        outbound: Arc<dyn Outbound>,
+        /// Opens what arrives.
+        inbound: Box<dyn Inbound>,
+        /// The tunnel's own addresses, for the core's own flows.
+        addresses: Vec<IpNet>,
+        /// The longest packet of the core's own flows, in bytes.
+        mtu: u16,
+    },
+    /// Stop the tunnel and close its sockets.
+    StopTunnel,
+    /// Make a socket outside the tunnel, then call [`Engine::handle_socket`](crate::Engine::handle_socket).
+    OpenSocket(SocketId, SocketRequest),
+    /// Close a socket.
+    CloseSocket(SocketId),
+    /// Judge packets by this from now on.
+    Verdicts(Arc<VerdictSnapshot>),
+    /// Answer the system's queries, or go on with other rules. Then call
+    /// [`Engine::handle_dns_service`](crate::Engine::handle_dns_service).
+    StartDns(Box<DnsService>),
+    /// Answer no queries any more.
+    StopDns,
+    /// Forget the connections and queries in flight: the network is another one.
+    ResetDns,
+    /// Run a check, then call [`Engine::handle_check`](crate::Engine::handle_check).
+    Check(Check, CheckEndpoints),
+    /// Fetch the profile, then call [`Engine::handle_profile`](crate::Engine::handle_profile).
+    FetchProfile,
+}
+
+/// A proof of connectivity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// Packets pass inside the tunnel and the gateway answers there.
+    Inside,
+    /// The gateway can be reached outside the tunnel.
+    Outside,
+}
+
+/// What the DNS proxy is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsService {
+    /// Who answers the names that no fallback rule takes.
+    pub upstream: DnsUpstream,
+    /// Whether that upstream is asked inside the tunnel.
+    pub inside: bool,
+    /// The suffixes that private resolvers answer.
+    pub fallback: Vec<FallbackDomain>,
+}

@@ -1,0 +1,417 @@
+//! The engine's face: what happened goes in, what is to be done comes out.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use weft_model::profile::ServiceMode;
+use weft_model::settings::UserChoices;
+use weft_model::{
+    Command, Event, Gateway, NetworkState, PlanNumber, Profile, Registration, RegistrationSource, Settings,
+    Status, TunnelStats, UserError,
+};
+use weft_tunnel::{Control, Deadline, Outbox, SocketError, SocketId, Transport, TransportEvent};
+
+use crate::effect::{Check, Effect};
+use crate::lifecycle::{Phase, Proof};
+use crate::plans::Plans;
+use crate::timers::{TimerKind, Timers, timer};
+
+/// What a transport is made from.
+pub struct TransportRequest<'a> {
+    /// Who this device is.
+    pub registration: &'a Registration,
+    /// The gateway to reach.
+    pub gateway: &'a Gateway,
+    /// The tunnel interface's MTU in bytes.
+    pub mtu: u16,
+    /// The moment.
+    pub now: Instant,
+}
+
+/// Makes the transport that the settings choose. The runtime gives one, since it has the random numbers and the
+/// calendar; tests give another.
+pub type TransportMaker = Box<dyn FnMut(TransportRequest<'_>) -> Transport + Send>;
+
+/// What an engine starts with.
+pub struct EngineConfig {
+    /// Who this device is; none = not registered.
+    pub registration: Option<Registration>,
+    /// The last profile that the gateway delivered.
+    pub profile: Option<Profile>,
+    /// What the user has chosen.
+    pub user: UserChoices,
+    /// The resolvers that the device has besides Weft.
+    pub system_dns: Vec<IpAddr>,
+    /// Makes transports.
+    pub make_transport: TransportMaker,
+}
+
+/// What became of an [`Effect::FetchProfile`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fetched {
+    /// The gateway's answer, checked.
+    Device(Box<Registration>, Box<Profile>),
+    /// The gateway does not know the device any more.
+    Revoked,
+    /// It could not be fetched; the last one stays in force.
+    Failed(String),
+}
+
+/// The device's state machine. After any `handle_*` call, poll [`poll_effect`](Self::poll_effect) until it is empty,
+/// then [`poll_transmit`](Self::poll_transmit), then [`poll_timeout`](Self::poll_timeout).
+pub struct Engine {
+    pub(crate) registration: Option<Registration>,
+    pub(crate) profile: Option<Profile>,
+    pub(crate) user: UserChoices,
+    pub(crate) system_dns: Vec<IpAddr>,
+    pub(crate) make_transport: TransportMaker,
+    pub(crate) settings: Settings,
+    pub(crate) transport: Option<Box<dyn Control>>,
+    pub(crate) phase: Phase,
+    pub(crate) plans: Plans,
+    pub(crate) timers: Timers,
+    pub(crate) effects: VecDeque<Effect>,
+    /// Whether the transport said Up and not Lost since.
+    pub(crate) up: bool,
+    pub(crate) endpoint: Option<SocketAddr>,
+    /// What is wrong at the moment; the device goes on trying.
+    pub(crate) problem: Option<UserError>,
+    /// Failed steps in a row.
+    pub(crate) failures: u32,
+    network: NetworkState,
+    told: Option<Status>,
+}
+
+impl Engine {
+    /// A disconnected engine.
+    #[must_use]
+    pub fn new(config: EngineConfig) -> Self {
+        let EngineConfig { registration, profile, user, system_dns, make_transport } = config;
+        let settings = weft_policy::compile_settings(profile.as_ref(), registration.as_ref(), &user);
+        Self {
+            registration,
+            profile,
+            user,
+            system_dns,
+            make_transport,
+            settings,
+            transport: None,
+            phase: Phase::Disconnected,
+            plans: Plans::default(),
+            timers: Timers::default(),
+            effects: VecDeque::new(),
+            up: false,
+            endpoint: None,
+            problem: None,
+            failures: 0,
+            network: NetworkState::default(),
+            told: None,
+        }
+    }
+
+    /// Does what a shell asks.
+    ///
+    /// # Errors
+    /// A [`UserError`] where it cannot or may not be done; nothing has changed then.
+    pub fn handle_command(&mut self, command: Command, now: Instant) -> Result<(), UserError> {
+        match command {
+            Command::Connect => self.connect(now)?,
+            Command::Disconnect => self.disconnect(now)?,
+            Command::SetMode { mode } => self.set_mode(mode, now)?,
+            Command::RefreshProfile => self.refresh_profile()?,
+        }
+        self.tell_status(now);
+        Ok(())
+    }
+
+    /// Takes another registration, or none; what is up under the old one goes down.
+    pub fn set_registration(&mut self, new: Option<(Registration, Option<Profile>)>, now: Instant) {
+        let (registration, profile) = match new {
+            Some((registration, profile)) => (Some(registration), profile),
+            None => (None, None),
+        };
+        let replaced = self.registration != registration;
+        self.registration = registration;
+        self.profile = profile;
+        self.settings_changed(replaced, now);
+        self.tell_status(now);
+    }
+
+    /// The shell applied a plan and every one before it, or could not.
+    pub fn handle_plan(&mut self, number: PlanNumber, result: Result<(), String>, now: Instant) {
+        match result {
+            Ok(()) => {
+                self.plans.acknowledge(number);
+                self.advance(now);
+            }
+            Err(detail) if self.plans.fail(number) => self.fail(UserError::PlanFailed { detail }, now),
+            Err(_) => {}
+        }
+        self.tell_status(now);
+    }
+
+    /// A check that was asked for has ended.
+    pub fn handle_check(&mut self, check: Check, result: Result<(), String>, now: Instant) {
+        let Phase::Proving(proof) = &mut self.phase else { return };
+        match (result, check) {
+            (Ok(()), Check::Inside) => proof.inside = true,
+            (Ok(()), Check::Outside) => proof.outside = true,
+            (Err(detail), Check::Inside) => self.fail(UserError::InsideCheck { detail }, now),
+            (Err(detail), Check::Outside) => self.fail(UserError::OutsideCheck { detail }, now),
+        }
+        self.advance(now);
+        self.tell_status(now);
+    }
+
+    /// The DNS proxy answers queries, or could not start.
+    pub fn handle_dns_service(&mut self, result: Result<(), String>, now: Instant) {
+        match (result, &mut self.phase) {
+            (Ok(()), Phase::Proving(proof)) => proof.dns = true,
+            (Ok(()), _) => {}
+            (Err(detail), _) => self.fail(UserError::DnsProxy { detail }, now),
+        }
+        self.advance(now);
+        self.tell_status(now);
+    }
+
+    /// The fetch of the profile has ended.
+    pub fn handle_profile(&mut self, fetched: Fetched, now: Instant) {
+        match fetched {
+            Fetched::Device(registration, profile) => {
+                let replaced = self.registration.as_ref() != Some(&*registration);
+                let changed = replaced || self.profile.as_ref() != Some(&*profile);
+                self.registration = Some(*registration);
+                self.profile = Some(*profile);
+                if changed {
+                    self.settings_changed(replaced, now);
+                }
+            }
+            Fetched::Revoked => self.revoke(),
+            Fetched::Failed(_) => {}
+        }
+        if self.phase == Phase::Connected {
+            self.arm_profile_refresh(now);
+        }
+        self.tell_status(now);
+    }
+
+    /// The monitor reports the network. The same one is no event.
+    pub fn handle_network(&mut self, network: NetworkState, now: Instant) {
+        let first = self.network == NetworkState::default();
+        if self.network == network {
+            return;
+        }
+        self.network = network;
+        if first || !self.phase.is_active() {
+            return;
+        }
+        self.handle_wake(now);
+    }
+
+    /// The device has other resolvers besides Weft.
+    pub fn handle_system_dns(&mut self, servers: Vec<IpAddr>, now: Instant) {
+        if self.system_dns != servers {
+            self.system_dns = servers;
+            self.repropose();
+            self.advance(now);
+            self.tell_status(now);
+        }
+    }
+
+    /// The device slept, or its network is another one: everything that rests on the old path is renewed.
+    pub fn handle_wake(&mut self, now: Instant) {
+        if let Some(transport) = &mut self.transport {
+            transport.handle_network_change(now);
+        }
+        self.effects.push_back(Effect::ResetDns);
+        if let Some(plan) = self.plans.reassert() {
+            self.effects.push_back(Effect::Event(Event::Plan(Box::new(plan))));
+        }
+        self.pump_transport(now);
+        self.tell_status(now);
+    }
+
+    /// A socket that the transport asked for is there, or gone.
+    pub fn handle_socket(&mut self, socket: SocketId, state: Result<SocketAddr, SocketError>, now: Instant) {
+        self.with_transport(now, |transport| transport.handle_socket(socket, state, now));
+    }
+
+    /// The tunnel that was asked for could not be started.
+    pub fn handle_tunnel_failed(&mut self, detail: String, now: Instant) {
+        self.transport = None;
+        self.up = false;
+        self.fail(UserError::PlanFailed { detail }, now);
+        self.tell_status(now);
+    }
+
+    /// A stream that had blocked takes bytes again.
+    pub fn handle_writable(&mut self, socket: SocketId, now: Instant) {
+        self.with_transport(now, |transport| transport.handle_writable(socket, now));
+    }
+
+    /// The packet path left the transport something to do.
+    pub fn handle_nudge(&mut self, now: Instant) {
+        self.with_transport(now, |transport| transport.handle_nudge(now));
+    }
+
+    /// The moment of [`poll_timeout`](Self::poll_timeout) has come. Calling it early is harmless.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self
+            .transport
+            .as_ref()
+            .and_then(|transport| transport.poll_timeout())
+            .is_some_and(|next| next.at <= now)
+        {
+            self.with_transport(now, |transport| transport.handle_timeout(now));
+        }
+        while let Some(kind) = self.timers.expire(now) {
+            match kind {
+                TimerKind::Retry => self.retry(now),
+                TimerKind::ProfileRefresh => self.effects.push_back(Effect::FetchProfile),
+                // A registration that is gone by now leaves nothing to connect to.
+                TimerKind::AutoConnect => drop(self.connect(now)),
+            }
+        }
+        self.tell_status(now);
+    }
+
+    /// The next thing to do; none until the next `handle_*` call.
+    #[must_use]
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Puts what the transport's control wants to send into `out`.
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut Outbox) {
+        if let Some(transport) = &mut self.transport {
+            transport.poll_transmit(now, out);
+        }
+    }
+
+    /// The next deadline, with its reason.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        let transport = self.transport.as_ref().and_then(|transport| transport.poll_timeout());
+        [transport, self.timers.next()].into_iter().flatten().min_by_key(|deadline| deadline.at)
+    }
+
+    /// What a user is told, with the deadlines that are pending.
+    #[must_use]
+    pub fn status(&self, now: Instant) -> Status {
+        let mut timers = self.timers.describe(now);
+        if let Some(next) = self.transport.as_ref().and_then(|transport| transport.poll_timeout()) {
+            timers.push(timer(next.reason, next.at, now));
+        }
+        Status { timers, ..self.plain_status() }
+    }
+
+    /// The values in force.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Who this device is.
+    #[must_use]
+    pub fn registration(&self) -> Option<&Registration> {
+        self.registration.as_ref()
+    }
+
+    /// The profile in force.
+    #[must_use]
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_ref()
+    }
+
+    /// What the user has chosen.
+    #[must_use]
+    pub fn user_choices(&self) -> &UserChoices {
+        &self.user
+    }
+
+    /// The tunnel's counters; none while there is no tunnel.
+    #[must_use]
+    pub fn tunnel_stats(&self, now: Instant) -> Option<TunnelStats> {
+        self.transport.as_ref().map(|transport| transport.stats(now))
+    }
+
+    fn plain_status(&self) -> Status {
+        let (state, reason) = self.phase.describe(self.up || self.transport.is_none(), self.problem.as_ref());
+        Status {
+            state,
+            reason,
+            service_mode: self.settings.service_mode.value,
+            endpoint: self.endpoint.filter(|_| self.up),
+            plan: self.plans.acknowledged(),
+            warnings: Vec::new(),
+            timers: Vec::new(),
+        }
+    }
+
+    /// Tells the shell the status where it differs from what it was told last, timers aside.
+    pub(crate) fn tell_status(&mut self, _now: Instant) {
+        let status = self.plain_status();
+        if self.told.as_ref() != Some(&status) {
+            self.told = Some(status.clone());
+            self.effects.push_back(Effect::Event(Event::Status(status)));
+        }
+    }
+
+    fn set_mode(&mut self, mode: ServiceMode, now: Instant) -> Result<(), UserError> {
+        let user = UserChoices { service_mode: Some(mode) };
+        let settings =
+            weft_policy::compile_settings(self.profile.as_ref(), self.registration.as_ref(), &user);
+        if settings.service_mode.value != mode {
+            let detail = format!("the service mode is fixed to {}", settings.service_mode.value);
+            return Err(UserError::Forbidden { detail });
+        }
+        self.user = user;
+        self.settings_changed(false, now);
+        Ok(())
+    }
+
+    fn refresh_profile(&mut self) -> Result<(), UserError> {
+        match &self.registration {
+            Some(registration) if registration.source == RegistrationSource::Orchestrated => {
+                self.effects.push_back(Effect::FetchProfile);
+                Ok(())
+            }
+            Some(_) => Err(UserError::Forbidden { detail: "an imported endpoint has no profile".to_owned() }),
+            None => Err(UserError::RegistrationMissing),
+        }
+    }
+
+    fn with_transport(&mut self, now: Instant, call: impl FnOnce(&mut dyn Control)) {
+        if let Some(transport) = &mut self.transport {
+            call(transport.as_mut());
+        }
+        self.pump_transport(now);
+        self.tell_status(now);
+    }
+
+    pub(crate) fn pump_transport(&mut self, now: Instant) {
+        while let Some(event) = self.transport.as_mut().and_then(|transport| transport.poll_event()) {
+            match event {
+                TransportEvent::Open(socket, request) => {
+                    self.effects.push_back(Effect::OpenSocket(socket, request));
+                }
+                TransportEvent::Close(socket) => self.effects.push_back(Effect::CloseSocket(socket)),
+                TransportEvent::Up { endpoint } => self.transport_up(endpoint, now),
+                TransportEvent::Lost(reason) => self.transport_lost(&reason),
+                TransportEvent::Addresses(addresses) => self.addresses_assigned(addresses, now),
+                // The profile decides what the tunnel carries; the interface's MTU is fixed by the settings.
+                TransportEvent::Routes(_) | TransportEvent::Mtu(_) => {}
+            }
+        }
+    }
+
+    pub(crate) fn proof_wanted(&self) -> Proof {
+        let checks = self.gateway().is_some_and(|gateway| gateway.checks.is_some());
+        Proof {
+            dns: !self.serves_dns(),
+            inside: !checks || !self.settings.service_mode.value.tunnels_traffic(),
+            outside: !checks,
+        }
+    }
+}

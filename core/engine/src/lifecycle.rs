@@ -1,0 +1,356 @@
+//! Connect, connected, reconnect, disconnect: the phases, and the ways from one to the next.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use weft_model::{ConnectStage, DnsUpstream, Event, Gateway, Reason, RegistrationSource, State, UserError};
+use weft_policy::{PlanInputs, PlanPhase, VerdictSnapshot};
+use weft_tunnel::LostReason;
+
+use crate::effect::{Check, DnsService, Effect};
+use crate::engine::{Engine, TransportRequest};
+use crate::timers::{TimerKind, backoff};
+
+/// How long a profile is trusted before it is fetched again.
+const PROFILE_REFRESH: Duration = Duration::from_secs(600);
+
+/// What a connect still has to prove; a part that is true is proven, or not wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Proof {
+    pub(crate) dns: bool,
+    pub(crate) inside: bool,
+    pub(crate) outside: bool,
+}
+
+/// Where a device stands between disconnected and connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Disconnected,
+    /// Firewall, interface and routes are being put in place, under this plan.
+    Preparing(u64),
+    /// The transport looks for its far side.
+    Establishing,
+    /// The tunnel stands; does it carry?
+    Proving(Proof),
+    /// The system's DNS is being switched, under this plan.
+    Switching(u64),
+    Connected,
+    /// Everything is being put back, under this plan.
+    Disconnecting(u64),
+    /// Blocked until the user or the administrator acts.
+    Unable,
+}
+
+impl Phase {
+    /// Whether the device is connected or on its way there.
+    pub(crate) fn is_active(self) -> bool {
+        !matches!(self, Self::Disconnected | Self::Disconnecting(_) | Self::Unable)
+    }
+
+    pub(crate) fn describe(self, up: bool, problem: Option<&UserError>) -> (State, Reason) {
+        let stage = |stage| match problem {
+            Some(error) => Reason::Error { error: error.clone() },
+            None => Reason::Stage { stage },
+        };
+        match self {
+            Self::Disconnected => (State::Disconnected, problem.map_or(Reason::Manual, error)),
+            Self::Preparing(_) => (State::Connecting, stage(ConnectStage::ApplyingPlan)),
+            Self::Establishing => (State::Connecting, stage(ConnectStage::ConnectingEndpoint)),
+            Self::Proving(_) => (State::Connecting, stage(ConnectStage::CheckingConnectivity)),
+            Self::Switching(_) => (State::Connecting, stage(ConnectStage::ApplyingDns)),
+            Self::Connected if !up => (State::Reconnecting, problem.map_or(Reason::TunnelSilent, error)),
+            Self::Connected => (State::Connected, problem.map_or(Reason::Healthy, error)),
+            Self::Disconnecting(_) => (State::Disconnecting, problem.map_or(Reason::Manual, error)),
+            Self::Unable => (State::Unable, problem.map_or(Reason::Manual, error)),
+        }
+    }
+}
+
+fn error(error: &UserError) -> Reason {
+    Reason::Error { error: error.clone() }
+}
+
+impl Engine {
+    pub(crate) fn connect(&mut self, now: Instant) -> Result<(), UserError> {
+        if self.registration.is_none() {
+            return Err(UserError::RegistrationMissing);
+        }
+        self.timers.cancel(TimerKind::AutoConnect);
+        if !self.phase.is_active() {
+            self.begin(now);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn disconnect(&mut self, now: Instant) -> Result<(), UserError> {
+        if self.settings.switch_locked.value && self.registration.is_some() {
+            return Err(UserError::Forbidden { detail: "the switch is locked".to_owned() });
+        }
+        if self.phase == Phase::Disconnected {
+            return Ok(());
+        }
+        let minutes = self.settings.auto_connect.value;
+        if minutes > 0 {
+            self.timers.arm(TimerKind::AutoConnect, now + Duration::from_secs(u64::from(minutes) * 60));
+        }
+        self.wind_down(now);
+        Ok(())
+    }
+
+    fn wind_down(&mut self, now: Instant) {
+        self.clear_problem();
+        self.timers.cancel(TimerKind::ProfileRefresh);
+        let number = self.propose(PlanPhase::Disconnected);
+        self.phase = Phase::Disconnecting(number);
+        self.advance(now);
+    }
+
+    /// Starts from the beginning, whatever is up: firewall, interface and routes first.
+    fn begin(&mut self, now: Instant) {
+        self.clear_problem();
+        self.stop_services();
+        let number = self.propose(PlanPhase::Connecting);
+        self.phase = Phase::Preparing(number);
+        self.advance(now);
+    }
+
+    /// Takes every step that nothing stands in the way of.
+    pub(crate) fn advance(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Preparing(plan) if self.plans.is_acknowledged(plan) => {
+                self.clear_problem();
+                self.establish(now);
+            }
+            Phase::Proving(Proof { dns: true, inside: true, outside: true }) => {
+                self.clear_problem();
+                let number = self.propose(PlanPhase::Connected);
+                self.phase = Phase::Switching(number);
+                self.advance(now);
+            }
+            Phase::Switching(plan) if self.plans.is_acknowledged(plan) => {
+                self.clear_problem();
+                self.phase = Phase::Connected;
+                self.arm_profile_refresh(now);
+            }
+            Phase::Disconnecting(plan) if self.plans.is_acknowledged(plan) => {
+                self.clear_problem();
+                self.stop_services();
+                self.phase = Phase::Disconnected;
+            }
+            _ => {}
+        }
+    }
+
+    fn establish(&mut self, now: Instant) {
+        if !self.settings.service_mode.value.tunnels_traffic() {
+            self.prove();
+            self.advance(now);
+            return;
+        }
+        let mtu = self.settings.mtu.value;
+        let Some(registration) = &self.registration else { return };
+        let Some(gateway) = registration.gateways.first() else {
+            let detail = "the registration names no gateway".to_owned();
+            self.fail(UserError::Settings { detail }, now);
+            return;
+        };
+        let transport = (self.make_transport)(TransportRequest { registration, gateway, mtu, now });
+        let addresses = registration.addresses.clone();
+        self.effects.push_back(Effect::StartTunnel {
+            outbound: transport.outbound,
+            inbound: transport.inbound,
+            addresses,
+            mtu,
+        });
+        self.phase = Phase::Establishing;
+        let mut control = transport.control;
+        control.start(now);
+        self.transport = Some(control);
+        self.pump_transport(now);
+    }
+
+    /// Asks for everything that a connect has to prove and has not yet.
+    fn prove(&mut self) {
+        let proof = match self.phase {
+            Phase::Proving(proof) => proof,
+            _ => self.proof_wanted(),
+        };
+        self.phase = Phase::Proving(proof);
+        if !proof.dns {
+            self.start_dns();
+        }
+        let Some(checks) = self.gateway().and_then(|gateway| gateway.checks.clone()) else { return };
+        if !proof.inside {
+            self.effects.push_back(Effect::Check(Check::Inside, checks.clone()));
+        }
+        if !proof.outside {
+            self.effects.push_back(Effect::Check(Check::Outside, checks));
+        }
+    }
+
+    pub(crate) fn transport_up(&mut self, endpoint: SocketAddr, now: Instant) {
+        self.up = true;
+        self.endpoint = Some(endpoint);
+        self.clear_problem();
+        if self.phase == Phase::Establishing {
+            self.prove();
+            self.advance(now);
+        }
+    }
+
+    pub(crate) fn transport_lost(&mut self, reason: &LostReason) {
+        self.up = false;
+        // A gateway that does not answer may have revoked the device; its API says so.
+        if self.registration.as_ref().is_some_and(|known| known.source == RegistrationSource::Orchestrated) {
+            self.effects.push_back(Effect::FetchProfile);
+        }
+        self.problem = match reason {
+            LostReason::Unreachable => Some(UserError::EndpointUnreachable),
+            // The state says it all.
+            LostReason::Silent => None,
+            LostReason::Refused(_) | LostReason::Socket(_) => {
+                Some(UserError::Internal { detail: reason.to_string() })
+            }
+        };
+    }
+
+    pub(crate) fn addresses_assigned(&mut self, addresses: Vec<IpNet>, now: Instant) {
+        let Some(registration) = &mut self.registration else { return };
+        if registration.addresses != addresses {
+            registration.addresses = addresses;
+            self.settings_changed(false, now);
+        }
+    }
+
+    /// The settings are compiled anew, and what is up follows them. `replaced`: the registration is another one.
+    pub(crate) fn settings_changed(&mut self, replaced: bool, now: Instant) {
+        let settings =
+            weft_policy::compile_settings(self.profile.as_ref(), self.registration.as_ref(), &self.user);
+        let restarts = replaced
+            || settings.service_mode.value != self.settings.service_mode.value
+            || settings.mtu.value != self.settings.mtu.value;
+        if settings != self.settings {
+            self.settings = settings;
+            self.effects.push_back(Effect::Event(Event::Settings(Box::new(self.settings.clone()))));
+        }
+        if self.registration.is_none() && self.phase != Phase::Disconnected {
+            self.wind_down(now);
+        } else if self.phase.is_active() && restarts {
+            self.begin(now);
+        } else if self.phase.is_active() {
+            self.repropose();
+            self.advance(now);
+        }
+    }
+
+    /// Asks for the state of the present phase again, under the settings of now.
+    pub(crate) fn repropose(&mut self) {
+        match self.phase {
+            Phase::Preparing(_) => self.phase = Phase::Preparing(self.propose(PlanPhase::Connecting)),
+            Phase::Establishing | Phase::Proving(_) => {
+                self.propose(PlanPhase::Connecting);
+            }
+            Phase::Switching(_) => self.phase = Phase::Switching(self.propose(PlanPhase::Connected)),
+            Phase::Connected => {
+                self.propose(PlanPhase::Connected);
+            }
+            Phase::Disconnecting(_) => {
+                self.phase = Phase::Disconnecting(self.propose(PlanPhase::Disconnected));
+            }
+            Phase::Unable => {
+                self.propose(PlanPhase::Blocked);
+            }
+            Phase::Disconnected => {}
+        }
+        if matches!(self.phase, Phase::Switching(_) | Phase::Connected) && self.serves_dns() {
+            self.start_dns();
+        }
+    }
+
+    pub(crate) fn retry(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Proving(_) => self.prove(),
+            Phase::Establishing if self.transport.is_none() => self.begin(now),
+            _ => self.repropose(),
+        }
+        self.advance(now);
+    }
+
+    pub(crate) fn revoke(&mut self) {
+        self.stop_services();
+        self.timers.cancel(TimerKind::ProfileRefresh);
+        self.problem = Some(UserError::RegistrationRevoked);
+        self.effects.push_back(Effect::Event(Event::Revoked));
+        if self.phase.is_active() {
+            self.phase = Phase::Unable;
+            self.propose(PlanPhase::Blocked);
+        }
+    }
+
+    /// Notes what is wrong and tries again later.
+    pub(crate) fn fail(&mut self, error: UserError, now: Instant) {
+        self.problem = Some(error);
+        self.timers.arm(TimerKind::Retry, now + backoff(self.failures));
+        self.failures += 1;
+    }
+
+    fn clear_problem(&mut self) {
+        self.problem = None;
+        self.failures = 0;
+        self.timers.cancel(TimerKind::Retry);
+    }
+
+    fn stop_services(&mut self) {
+        if self.transport.take().is_some() {
+            self.effects.push_back(Effect::StopTunnel);
+        }
+        self.effects.push_back(Effect::StopDns);
+        self.up = false;
+        self.endpoint = None;
+    }
+
+    fn start_dns(&mut self) {
+        let Some(gateway) = self.gateway() else { return };
+        let service = DnsService {
+            upstream: gateway.dns.clone(),
+            inside: self.settings.service_mode.value.tunnels_traffic(),
+            fallback: self.settings.fallback_domains.value.clone(),
+        };
+        self.effects.push_back(Effect::StartDns(Box::new(service)));
+    }
+
+    /// Compiles and proposes the plan of a phase, and publishes the snapshot that goes with it. Returns the number
+    /// whose acknowledgement means that it is in force.
+    fn propose(&mut self, phase: PlanPhase) -> u64 {
+        let inputs = PlanInputs {
+            system_resolvers: &self.system_dns,
+            ..PlanInputs::new(&self.settings, self.registration.as_ref(), phase)
+        };
+        let (plan, number) = self.plans.propose(weft_policy::compile_plan(&inputs, 0));
+        let snapshot = VerdictSnapshot::compile(&inputs);
+        self.effects.push_back(Effect::Verdicts(std::sync::Arc::new(snapshot)));
+        if let Some(plan) = plan {
+            self.effects.push_back(Effect::Event(Event::Plan(Box::new(plan))));
+        }
+        number
+    }
+
+    pub(crate) fn arm_profile_refresh(&mut self, now: Instant) {
+        let source = self.registration.as_ref().map(|registration| registration.source);
+        if source == Some(RegistrationSource::Orchestrated) {
+            self.timers.arm(TimerKind::ProfileRefresh, now + PROFILE_REFRESH);
+        }
+    }
+
+    pub(crate) fn gateway(&self) -> Option<&Gateway> {
+        self.registration.as_ref()?.gateways.first()
+    }
+
+    /// Whether the system's queries are answered by Weft under the settings of now.
+    pub(crate) fn serves_dns(&self) -> bool {
+        let upstream = self.gateway().map(|gateway| &gateway.dns);
+        self.settings.service_mode.value.handles_dns()
+            && !matches!(upstream, None | Some(DnsUpstream::System))
+    }
+}

@@ -1,0 +1,393 @@
+//! The engine against a transport that the test holds, step by step.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use weft_model::profile::ServiceMode;
+use weft_model::settings::UserChoices;
+use weft_model::{
+    CheckEndpoints, Command, DnsUpstream, DohEndpoint, Event, FirewallPlan, Gateway, NetworkState, Plan,
+    PrivateKey, Profile, Reason, Registration, RegistrationSource, State, TunnelEndpoint, TunnelStats,
+    UserError,
+};
+use weft_packet::Run;
+use weft_tunnel::{
+    Control, Deadline, Inbound, LostReason, Opened, Outbound, Outbox, PacketSink, Received, Sealed,
+    SocketError, SocketId, Transport, TransportEvent,
+};
+
+use crate::effect::{Check, Effect};
+use crate::engine::{Engine, EngineConfig, Fetched};
+
+/// A transport that says what the test tells it to.
+#[derive(Clone, Default)]
+struct Puppet(Arc<Mutex<PuppetState>>);
+
+#[derive(Default)]
+struct PuppetState {
+    events: Vec<TransportEvent>,
+    network_changes: usize,
+    started: usize,
+}
+
+impl Control for Puppet {
+    fn start(&mut self, _now: Instant) {
+        self.0.lock().unwrap().started += 1;
+    }
+    fn handle_socket(&mut self, _: SocketId, _: Result<SocketAddr, SocketError>, _: Instant) {}
+    fn handle_writable(&mut self, _: SocketId, _: Instant) {}
+    fn handle_nudge(&mut self, _: Instant) {}
+    fn handle_timeout(&mut self, _: Instant) {}
+    fn handle_network_change(&mut self, _: Instant) {
+        self.0.lock().unwrap().network_changes += 1;
+    }
+    fn poll_event(&mut self) -> Option<TransportEvent> {
+        let mut state = self.0.lock().unwrap();
+        (!state.events.is_empty()).then(|| state.events.remove(0))
+    }
+    fn poll_transmit(&mut self, _: Instant, _: &mut Outbox) {}
+    fn poll_timeout(&self) -> Option<Deadline> {
+        None
+    }
+    fn stats(&self, _: Instant) -> TunnelStats {
+        TunnelStats::default()
+    }
+}
+
+impl Inbound for Puppet {
+    fn open(&mut self, _: Received<'_>, _: Instant, _: &mut dyn PacketSink) -> Opened {
+        Opened::default()
+    }
+}
+
+impl Outbound for Puppet {
+    fn seal(&self, run: Run, _: Instant, _: &mut Outbox) -> Sealed {
+        Sealed::Dropped(run, weft_model::DropReason::NoSession, weft_tunnel::Nudge::None)
+    }
+    fn mtu(&self) -> usize {
+        1280
+    }
+}
+
+fn registration() -> Registration {
+    Registration {
+        id: "device".to_owned(),
+        source: RegistrationSource::Orchestrated,
+        token: None,
+        private_key: PrivateKey::from([1; 32]),
+        addresses: vec!["172.16.0.2/32".parse().unwrap()],
+        gateways: vec![Gateway {
+            api: None,
+            tunnel: TunnelEndpoint {
+                public_key: PrivateKey::from([2; 32]).public(),
+                preshared_key: None,
+                addresses: vec!["203.0.113.10".parse().unwrap()],
+                ports: vec![2408],
+                keepalive: None,
+                mtu: None,
+                allowed_ips: Vec::new(),
+            },
+            dns: DnsUpstream::Doh(DohEndpoint {
+                name: "gateway.example".to_owned(),
+                path: "/dns-query".to_owned(),
+                inside: "172.64.128.1:443".parse().unwrap(),
+                outside: vec!["203.0.113.10:443".parse().unwrap()],
+                ca_pem: None,
+            }),
+            checks: Some(CheckEndpoints {
+                inside: "172.64.128.1:80".parse().unwrap(),
+                outside: vec!["203.0.113.10:443".parse().unwrap()],
+            }),
+        }],
+    }
+}
+
+/// What the engine asked for since it was last looked at.
+#[derive(Default)]
+struct Seen {
+    plans: Vec<Plan>,
+    states: Vec<State>,
+    checks: Vec<Check>,
+    dns_started: usize,
+    dns_stopped: usize,
+    tunnels_started: usize,
+    tunnels_stopped: usize,
+    fetches: usize,
+    revoked: bool,
+}
+
+struct Bench {
+    engine: Engine,
+    puppet: Puppet,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(registration: Option<Registration>, profile: Profile) -> Self {
+        let puppet = Puppet::default();
+        let made = puppet.clone();
+        let engine = Engine::new(EngineConfig {
+            registration,
+            profile: Some(profile),
+            user: UserChoices::default(),
+            system_dns: vec!["192.168.50.20".parse().unwrap()],
+            make_transport: Box::new(move |_| Transport {
+                outbound: Arc::new(made.clone()),
+                inbound: Box::new(made.clone()),
+                control: Box::new(made.clone()),
+            }),
+        });
+        Self { engine, puppet, now: Instant::now() }
+    }
+
+    fn seen(&mut self) -> Seen {
+        let mut seen = Seen::default();
+        while let Some(effect) = self.engine.poll_effect() {
+            match effect {
+                Effect::Event(Event::Plan(plan)) => seen.plans.push(*plan),
+                Effect::Event(Event::Status(status)) => seen.states.push(status.state),
+                Effect::Event(Event::Revoked) => seen.revoked = true,
+                Effect::Check(check, _) => seen.checks.push(check),
+                Effect::StartDns(_) => seen.dns_started += 1,
+                Effect::StopDns => seen.dns_stopped += 1,
+                Effect::StartTunnel { .. } => seen.tunnels_started += 1,
+                Effect::StopTunnel => seen.tunnels_stopped += 1,
+                Effect::FetchProfile => seen.fetches += 1,
+                _ => {}
+            }
+        }
+        seen
+    }
+
+    fn says(&mut self, event: TransportEvent) {
+        self.puppet.0.lock().unwrap().events.push(event);
+        self.engine.handle_nudge(self.now);
+    }
+
+    fn acknowledge(&mut self, seen: &Seen) {
+        let number = seen.plans.last().unwrap().number;
+        self.engine.handle_plan(number, Ok(()), self.now);
+    }
+
+    fn up(&mut self) {
+        self.says(TransportEvent::Up { endpoint: "203.0.113.10:2408".parse().unwrap() });
+    }
+
+    fn prove(&mut self) {
+        self.engine.handle_dns_service(Ok(()), self.now);
+        self.engine.handle_check(Check::Inside, Ok(()), self.now);
+        self.engine.handle_check(Check::Outside, Ok(()), self.now);
+    }
+
+    fn state(&self) -> State {
+        self.engine.status(self.now).state
+    }
+
+    fn reason(&self) -> Reason {
+        self.engine.status(self.now).reason
+    }
+
+    /// All the way up.
+    fn connected(profile: Profile) -> Self {
+        let mut bench = Self::new(Some(registration()), profile);
+        bench.engine.handle_command(Command::Connect, bench.now).unwrap();
+        let seen = bench.seen();
+        bench.acknowledge(&seen);
+        if bench.engine.settings().service_mode.value.tunnels_traffic() {
+            bench.up();
+        }
+        bench.prove();
+        let seen = bench.seen();
+        bench.acknowledge(&seen);
+        assert_eq!(bench.state(), State::Connected);
+        bench.seen();
+        bench
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+        self.engine.handle_timeout(self.now);
+    }
+}
+
+#[test]
+fn a_connect_goes_firewall_tunnel_proof_dns() {
+    let mut bench = Bench::new(Some(registration()), Profile::default());
+    bench.engine.handle_command(Command::Connect, bench.now).unwrap();
+    let first = bench.seen();
+    assert_eq!(first.states, [State::Connecting]);
+    assert!(matches!(first.plans[0].firewall, FirewallPlan::Enforced { .. }));
+    assert!(first.plans[0].interface.is_some() && first.plans[0].dns.is_none());
+    assert_eq!(first.tunnels_started, 0, "no packet leaves before the plan is in force");
+
+    bench.acknowledge(&first);
+    assert_eq!(bench.seen().tunnels_started, 1);
+    bench.up();
+    let proving = bench.seen();
+    assert_eq!((proving.dns_started, proving.checks), (1, vec![Check::Inside, Check::Outside]));
+    assert!(proving.plans.is_empty(), "DNS is switched once everything is proven");
+
+    bench.prove();
+    let last = bench.seen();
+    assert!(last.plans[0].dns.is_some());
+    assert_eq!(bench.state(), State::Connecting);
+    bench.acknowledge(&last);
+    assert_eq!((bench.state(), bench.reason()), (State::Connected, Reason::Healthy));
+}
+
+#[test]
+fn without_a_registration_nothing_changes() {
+    let mut bench = Bench::new(None, Profile::default());
+    let refused = bench.engine.handle_command(Command::Connect, bench.now);
+    assert_eq!(refused, Err(UserError::RegistrationMissing));
+    assert!(bench.seen().plans.is_empty());
+    assert_eq!(bench.state(), State::Disconnected);
+}
+
+#[test]
+fn a_lost_tunnel_keeps_the_plan_and_comes_back() {
+    let mut bench = Bench::connected(Profile::default());
+    bench.says(TransportEvent::Lost(LostReason::Silent));
+    assert_eq!((bench.state(), bench.reason()), (State::Reconnecting, Reason::TunnelSilent));
+    bench.up();
+    assert_eq!((bench.state(), bench.reason()), (State::Connected, Reason::Healthy));
+    let seen = bench.seen();
+    assert!(seen.plans.is_empty());
+    assert_eq!(seen.fetches, 1, "the gateway is asked, outside, whether it still knows the device");
+}
+
+#[test]
+fn a_failed_check_is_tried_again_with_growing_pauses() {
+    let mut bench = Bench::new(Some(registration()), Profile::default());
+    bench.engine.handle_command(Command::Connect, bench.now).unwrap();
+    let seen = bench.seen();
+    bench.acknowledge(&seen);
+    bench.up();
+    bench.engine.handle_dns_service(Ok(()), bench.now);
+    bench.engine.handle_check(Check::Outside, Ok(()), bench.now);
+    bench.seen();
+    for pause in [1, 2, 4] {
+        bench.engine.handle_check(Check::Inside, Err("no answer".to_owned()), bench.now);
+        assert_eq!(bench.state(), State::Connecting);
+        assert!(matches!(bench.reason(), Reason::Error { error: UserError::InsideCheck { .. } }));
+        let due = bench.engine.poll_timeout().unwrap();
+        assert_eq!((due.at - bench.now, due.reason), (Duration::from_secs(pause), "retry"));
+        bench.wait(pause);
+        assert_eq!(bench.seen().checks, [Check::Inside]);
+    }
+    bench.engine.handle_check(Check::Inside, Ok(()), bench.now);
+    let seen = bench.seen();
+    bench.acknowledge(&seen);
+    assert_eq!(bench.state(), State::Connected);
+}
+
+#[test]
+fn a_plan_that_fails_is_proposed_again_under_a_new_number() {
+    let mut bench = Bench::new(Some(registration()), Profile::default());
+    bench.engine.handle_command(Command::Connect, bench.now).unwrap();
+    let first = bench.seen();
+    let number = first.plans[0].number;
+    bench.engine.handle_plan(number, Err("routes: table taken".to_owned()), bench.now);
+    assert!(matches!(bench.reason(), Reason::Error { error: UserError::PlanFailed { .. } }));
+    bench.wait(1);
+    let second = bench.seen();
+    assert_eq!(second.plans[0].number, number + 1);
+    bench.acknowledge(&second);
+    assert_eq!(bench.seen().tunnels_started, 1);
+}
+
+#[test]
+fn a_disconnect_keeps_the_tunnel_until_the_shell_has_put_everything_back() {
+    let mut bench = Bench::connected(Profile::default());
+    bench.engine.handle_command(Command::Disconnect, bench.now).unwrap();
+    let seen = bench.seen();
+    assert!(seen.plans[0].same_state(&Plan::disconnected(0)));
+    assert_eq!((bench.state(), seen.tunnels_stopped), (State::Disconnecting, 0));
+    bench.acknowledge(&seen);
+    let seen = bench.seen();
+    assert_eq!((seen.tunnels_stopped, seen.dns_stopped), (1, 1));
+    assert_eq!((bench.state(), bench.engine.poll_timeout()), (State::Disconnected, None));
+}
+
+#[test]
+fn a_locked_switch_refuses_and_auto_connect_comes_back() {
+    let mut locked = Bench::connected(Profile { switch_locked: true, ..Profile::default() });
+    let refused = locked.engine.handle_command(Command::Disconnect, locked.now);
+    assert!(matches!(refused, Err(UserError::Forbidden { .. })));
+    assert_eq!(locked.state(), State::Connected);
+
+    let mut bench = Bench::connected(Profile { auto_connect: 5, ..Profile::default() });
+    bench.engine.handle_command(Command::Disconnect, bench.now).unwrap();
+    let seen = bench.seen();
+    bench.acknowledge(&seen);
+    bench.wait(299);
+    assert_eq!(bench.state(), State::Disconnected);
+    bench.wait(1);
+    assert_eq!(bench.state(), State::Connecting);
+}
+
+#[test]
+fn dns_only_tunnels_nothing() {
+    let profile =
+        Profile::from_json(r#"{"service_mode_v2":{"mode":"1dot1"},"allow_mode_switch":true}"#).unwrap();
+    let mut bench = Bench::connected(profile);
+    assert_eq!(bench.puppet.0.lock().unwrap().started, 0);
+    let mode = ServiceMode::TrafficAndDns;
+    bench.engine.handle_command(Command::SetMode { mode }, bench.now).unwrap();
+    let seen = bench.seen();
+    assert!(matches!(seen.plans[0].firewall, FirewallPlan::Enforced { .. }));
+    assert_eq!((seen.dns_stopped, seen.tunnels_started), (1, 0));
+}
+
+#[test]
+fn the_same_network_is_no_event_and_another_one_renews_the_path() {
+    let mut bench = Bench::connected(Profile::default());
+    let wifi = NetworkState { interface: Some("wlan0".to_owned()), has_v4: true, ..NetworkState::default() };
+    let wire = NetworkState { interface: Some("eth0".to_owned()), ..wifi.clone() };
+    bench.engine.handle_network(wifi.clone(), bench.now);
+    bench.engine.handle_network(wifi, bench.now);
+    assert_eq!(bench.puppet.0.lock().unwrap().network_changes, 0, "the first report is where it began");
+    bench.engine.handle_network(wire, bench.now);
+    let seen = bench.seen();
+    assert_eq!(bench.puppet.0.lock().unwrap().network_changes, 1);
+    assert_eq!(seen.plans.len(), 1, "the plan in force is asserted again");
+    assert_eq!(seen.plans[0].number, bench.engine.status(bench.now).plan);
+}
+
+#[test]
+fn an_equal_profile_changes_nothing_and_another_one_makes_a_plan() {
+    let mut bench = Bench::connected(Profile::default());
+    let same = Fetched::Device(Box::new(registration()), Box::new(Profile::default()));
+    bench.engine.handle_profile(same, bench.now);
+    assert!(bench.seen().plans.is_empty());
+
+    let include = Profile::from_json(r#"{"include":[{"address":"203.0.113.0/24"}]}"#).unwrap();
+    bench.engine.handle_profile(Fetched::Device(Box::new(registration()), Box::new(include)), bench.now);
+    let seen = bench.seen();
+    assert_eq!((seen.plans.len(), seen.tunnels_stopped), (1, 0));
+    assert!(seen.plans[0].dns.is_some());
+    assert_eq!(bench.state(), State::Connected);
+}
+
+#[test]
+fn a_revoked_device_stays_blocked() {
+    let mut bench = Bench::connected(Profile::default());
+    bench.wait(600);
+    assert_eq!(bench.seen().fetches, 1);
+    bench.engine.handle_profile(Fetched::Revoked, bench.now);
+    let seen = bench.seen();
+    assert!(seen.revoked && matches!(seen.plans[0].firewall, FirewallPlan::Enforced { .. }));
+    assert_eq!(seen.tunnels_stopped, 1);
+    assert_eq!(bench.state(), State::Unable);
+}
+
+#[test]
+fn a_registration_that_goes_takes_everything_down() {
+    let mut bench = Bench::connected(Profile::default());
+    bench.engine.set_registration(None, bench.now);
+    let seen = bench.seen();
+    assert!(seen.plans[0].same_state(&Plan::disconnected(0)));
+    bench.acknowledge(&seen);
+    assert_eq!(bench.state(), State::Disconnected);
+}
