@@ -31,6 +31,7 @@ mod host;
 mod impaired;
 mod lab;
 mod link;
+pub mod peers;
 mod poll;
 mod process;
 mod routing;
