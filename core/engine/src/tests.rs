@@ -358,7 +358,7 @@ fn the_same_network_is_no_event_and_another_one_renews_the_path() {
 #[test]
 fn an_equal_profile_changes_nothing_and_another_one_makes_a_plan() {
     let mut bench = Bench::connected(Profile::default());
-    let same = Fetched::Device(Box::new(registration()), Box::new(Profile::default()));
+    let same = Fetched::Device(Box::new(registration()), Box::default());
     bench.engine.handle_profile(same, bench.now);
     assert!(bench.seen().plans.is_empty());
 
