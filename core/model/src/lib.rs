@@ -14,6 +14,7 @@ pub mod registration;
 pub mod settings;
 pub mod stats;
 pub mod status;
+pub mod wg_quick;
 
 pub use command::{Command, Event, PlanNumber};
 pub use domain::{DomainName, DomainNameError};
