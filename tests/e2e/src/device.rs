@@ -91,7 +91,15 @@ impl Device {
     pub fn register(&self, gateway: &GatewayServer) -> Result<String> {
         let token = gateway.token()?;
         let fingerprint = gateway.fingerprint();
-        self.weft(&["registration", "new", &gateway.url(), "--token", &token, "--ca-fingerprint", fingerprint])
+        self.weft(&[
+            "registration",
+            "new",
+            &gateway.url(),
+            "--token",
+            &token,
+            "--ca-fingerprint",
+            fingerprint,
+        ])
     }
 
     /// Connects and waits until the checks have passed.
@@ -107,7 +115,20 @@ impl Device {
     /// # Errors
     /// It does not come down.
     pub fn disconnect(&self) -> Result<String> {
-        self.weft(&["disconnect", "--wait"])
+        let said = self.weft(&["disconnect"])?;
+        self.wait_for_state("disconnected")?;
+        Ok(said)
+    }
+
+    /// Waits until `weft status --json` names this state.
+    ///
+    /// # Errors
+    /// It does not come.
+    pub fn wait_for_state(&self, state: &str) -> Result<()> {
+        netlab::eventually(PATIENCE, format!("the device is {state}"), || {
+            self.status().is_ok_and(|status| status.get("state").is_some_and(|now| now == state))
+        })?;
+        Ok(())
     }
 
     /// `weft status --json`, parsed.
@@ -126,7 +147,9 @@ impl Device {
         let all = |line: &str| -> Result<String> { Ok(self.host.sh(line)?.success()?.stdout) };
         Ok(Traces {
             resolv_conf: self.host.read_file("/etc/resolv.conf")?,
-            links: all("ip -o link show | cut -d: -f2; ip -o addr show scope global | sed 's/valid_lft.*//'")?,
+            links: all(
+                "ip -o link show | cut -d: -f2; ip -o addr show scope global | sed 's/valid_lft.*//'",
+            )?,
             routes: all("ip -4 route show table all | grep -v 'table local'; ip -6 route show table all | \
                          grep -v 'table local' | sed 's/ expires [^ ]*//' | sort")?,
             rules: all("ip -4 rule; ip -6 rule")?,

@@ -3,10 +3,12 @@
 mod device;
 mod gateway;
 mod programs;
+mod setup;
 
 pub use device::{Device, Traces};
 pub use gateway::{GatewayServer, INNER_RESOLVER};
 pub use programs::{program, weft, weft_gateway, weftd};
+pub use setup::Setup;
 
 use std::time::Duration;
 
