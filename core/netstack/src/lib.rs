@@ -1,1 +1,48 @@
 //! User-space TCP and UDP for the core's own flows inside the tunnel, sans-IO.
+//!
+//! The core speaks to the gateway's inner resolver and check address from the tunnel's own address. Those packets
+//! never touch the system's stack: a [`Netstack`] makes them and takes the answers. It does no I/O and reads no
+//! clock: packets go in by [`handle_packet`](Netstack::handle_packet), come out by
+//! [`poll_packets`](Netstack::poll_packets), and [`poll_timeout`](Netstack::poll_timeout) names the next moment at
+//! which something is due. A flow at rest has none.
+//!
+//! The flows share the tunnel's address with the system's, so their local ports come from [`OWN_PORTS`], which lies
+//! outside every system's ephemeral range; who hands packets over claims the ports for them.
+//!
+//! TCP is smoltcp's (RFC 9293, SACK, CUBIC), UDP is our own over smoltcp's wire formats. Fragments are not taken:
+//! segments fit the MTU by their MSS, and DNS over UDP is held below it by its EDNS size.
+
+mod clock;
+mod device;
+mod flow;
+mod numbers;
+mod stack;
+mod tcp;
+mod udp;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::RangeInclusive;
+
+pub use flow::{CloseReason, FlowError, FlowEvent, FlowId, Received};
+pub use stack::Netstack;
+
+/// The local ports of the core's own flows: above Linux's default ephemeral range (32768 to 60999). Windows and
+/// Apple use 49152 to 65535, where the claims of who hands packets over keep the two apart.
+pub const OWN_PORTS: RangeInclusive<u16> = 61_000..=65_535;
+
+/// The most TCP flows at once. One takes up to [`SEND_BUFFER`] + [`RECEIVE_BUFFER`] = 128 KiB, so all take at most
+/// 8 MiB; what is not used is never touched and takes no memory.
+pub const MAX_TCP_FLOWS: usize = 64;
+
+/// The most UDP flows at once: more than the DNS engine's queries in flight. One keeps at most 4 datagrams of an MTU
+/// each, so all take at most 2,048 * 4 * 1,500 bytes = 12 MiB, and less than 1 MiB in use.
+pub const MAX_UDP_FLOWS: usize = 2048;
+
+/// Bytes that a TCP flow takes before the far side has acknowledged them: at a round trip of 40 ms, 1.6 MB/s.
+pub const SEND_BUFFER: usize = 64 * 1024;
+
+/// Bytes that a TCP flow keeps until they are read, and so its window: the longest DNS answer fits.
+pub const RECEIVE_BUFFER: usize = 64 * 1024;

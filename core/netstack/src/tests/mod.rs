@@ -1,0 +1,5 @@
+//! Two stacks under simulated time.
+
+mod common;
+mod hostile;
+mod simulation;
