@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use weft_model::DropReason;
-use weft_packet::{GsoKind, Run};
+use weft_packet::{GsoKind, IcmpKind, Run};
 
 use crate::defaults;
 use crate::plan::PlanInputs;
@@ -17,7 +17,7 @@ pub enum Verdict {
     Tunnel,
     /// It is for the DNS front on a sentinel address.
     Own,
-    /// Drop it and tell its sender by ICMP.
+    /// Drop it and tell its sender by ICMP, where [`weft_packet::icmp::reply`] finds that it may be told.
     Refuse(Refusal),
     /// Drop it.
     Drop(DropReason),
@@ -37,6 +37,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The ICMP error that says it. "No route" rather than "prohibited", so that programs try the other family.
+    #[must_use]
+    pub fn icmp(self) -> IcmpKind {
+        match self {
+            Self::TooBig { mtu } => IcmpKind::TooBig { mtu },
+            Self::Unreachable => IcmpKind::NoRoute,
+        }
+    }
+
     /// What the drop is counted under.
     #[must_use]
     pub fn reason(self) -> DropReason {
@@ -126,72 +135,38 @@ impl VerdictSnapshot {
 
     fn judge_v4(&self, run: &Run, source: u32, destination: u32) -> Verdict {
         let to = IpAddr::V4(Ipv4Addr::from_bits(destination));
-        if defaults::is_not_unicast(to) {
-            return Verdict::Drop(DropReason::NotUnicast);
-        }
-        let place = Place {
-            carried: self.carried.contains_v4(destination),
-            routed: || self.routed.contains_v4(destination),
-            own_source: self.sources_v4.contains(&source),
-            // No ICMP error goes to a source that names no single host (RFC 1122, section 3.2.2).
-            answerable: || {
-                let from = Ipv4Addr::from_bits(source);
-                !from.is_unspecified() && !defaults::is_not_unicast(from.into())
-            },
-        };
-        self.conclude(run, to, place)
+        let own = self.sources_v4.contains(&source);
+        let carried = self.carried.contains_v4(destination);
+        self.conclude(run, to, own, carried)
     }
 
     fn judge_v6(&self, run: &Run, source: u128, destination: u128) -> Verdict {
         let to = IpAddr::V6(Ipv6Addr::from_bits(destination));
+        let own = self.sources_v6.contains(&source);
+        let carried = self.carried.contains_v6(destination);
+        self.conclude(run, to, own, carried)
+    }
+
+    fn conclude(&self, run: &Run, to: IpAddr, own: bool, carried: bool) -> Verdict {
         if defaults::is_not_unicast(to) {
-            return Verdict::Drop(DropReason::NotUnicast);
+            Verdict::Drop(DropReason::NotUnicast)
+        } else if !self.sentinels.is_empty() && self.sentinels.contains(&to) {
+            if own { Verdict::Own } else { Verdict::Drop(DropReason::ForeignSource) }
+        } else if !carried {
+            // Whoever has no address of the family sends from another interface's: the source says nothing here.
+            if self.routed.contains(to) {
+                Verdict::Refuse(Refusal::Unreachable)
+            } else {
+                Verdict::Drop(DropReason::NotTunnelled)
+            }
+        } else if !own {
+            Verdict::Drop(DropReason::ForeignSource)
+        } else if run.longest_packet() > usize::from(self.mtu) {
+            Verdict::Refuse(Refusal::TooBig { mtu: self.mtu })
+        } else {
+            Verdict::Tunnel
         }
-        let place = Place {
-            carried: self.carried.contains_v6(destination),
-            routed: || self.routed.contains_v6(destination),
-            own_source: self.sources_v6.contains(&source),
-            // RFC 4443, section 2.4 (e.6).
-            answerable: || {
-                let from = Ipv6Addr::from_bits(source);
-                !from.is_unspecified() && !defaults::is_not_unicast(from.into())
-            },
-        };
-        self.conclude(run, to, place)
     }
-
-    fn conclude(
-        &self,
-        run: &Run,
-        to: IpAddr,
-        place: Place<impl FnOnce() -> bool, impl FnOnce() -> bool>,
-    ) -> Verdict {
-        if !self.sentinels.is_empty() && self.sentinels.contains(&to) {
-            return if place.own_source { Verdict::Own } else { Verdict::Drop(DropReason::ForeignSource) };
-        }
-        if !place.carried {
-            return match (place.routed)() {
-                false => Verdict::Drop(DropReason::NotTunnelled),
-                true if (place.answerable)() => Verdict::Refuse(Refusal::Unreachable),
-                true => Verdict::Drop(DropReason::Unreachable),
-            };
-        }
-        if !place.own_source {
-            return Verdict::Drop(DropReason::ForeignSource);
-        }
-        if run.longest_packet() > usize::from(self.mtu) {
-            return Verdict::Refuse(Refusal::TooBig { mtu: self.mtu });
-        }
-        Verdict::Tunnel
-    }
-}
-
-/// Where a packet's addresses lie; what is seldom asked for is worked out when it is.
-struct Place<R, A> {
-    carried: bool,
-    routed: R,
-    own_source: bool,
-    answerable: A,
 }
 
 /// Source and destination of an IPv4 packet whose header does not lie about its length (RFC 791, section 3.1). A

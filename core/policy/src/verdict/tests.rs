@@ -100,11 +100,6 @@ fn a_family_without_an_address_is_refused() {
     let snapshot = snapshot(&imported(&["0.0.0.0/0", "::/0"]));
     let unreachable = Verdict::Refuse(Refusal::Unreachable);
     assert_eq!(snapshot.judge(&run("2001:db8:5::5", "2001:db8::1", 60)), unreachable);
-    assert_eq!(
-        snapshot.judge(&run("::", "2001:db8::1", 60)),
-        Verdict::Drop(DropReason::Unreachable),
-        "nobody to tell"
-    );
     assert_eq!(snapshot.judge(&run("10.8.0.2", "198.51.100.1", 60)), Verdict::Tunnel);
 }
 
@@ -116,6 +111,7 @@ fn what_the_far_side_does_not_take_is_refused() {
     let verdict = snapshot.judge(&run("fd00:8::2", "2001:db8::1", 60));
     assert_eq!(verdict, Verdict::Refuse(Refusal::Unreachable));
     assert_eq!(Refusal::Unreachable.reason(), DropReason::Unreachable);
+    assert_eq!(Refusal::Unreachable.icmp(), IcmpKind::NoRoute);
 }
 
 #[test]
