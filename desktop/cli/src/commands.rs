@@ -38,7 +38,7 @@ pub(crate) fn run(args: Args) -> Result<(), Fault> {
         }
         Command::Disconnect => {
             wait_for(&mut client, State::Disconnected, "disconnected", DISCONNECT_WITHIN)?;
-            Ok(output::success(json)?)
+            Ok(output::success(json, &[])?)
         }
         Command::Diag { output } => match answer {
             Response::Diagnostics(diagnostics) => diag::write(&diagnostics, output, json),
@@ -136,7 +136,8 @@ fn stats(answer: &Response, show: impl FnOnce(&Stats) -> io::Result<()>) -> Resu
 
 fn print(json: bool, answer: &Response) -> Result<(), Fault> {
     let printed = match answer {
-        Response::Done => output::success(json),
+        Response::Done => output::success(json, &[]),
+        Response::Noted(notes) => output::success(json, notes),
         Response::Status(status) => output::print(json, &**status, render::status),
         Response::Settings(settings) => output::print(json, &**settings, render::settings),
         Response::Registration(registration) => output::print(json, &**registration, render::registration),

@@ -16,7 +16,13 @@ pub(crate) fn print<T: Serialize + ?Sized>(
     output.flush()
 }
 
-/// Prints that something was done.
-pub(crate) fn success(json: bool) -> io::Result<()> {
-    print(json, &serde_json::json!({ "result": "success" }), |_| "Success".to_owned())
+/// Prints that something was done, and what the user should know of it.
+pub(crate) fn success(json: bool, notes: &[String]) -> io::Result<()> {
+    let value = match notes {
+        [] => serde_json::json!({ "result": "success" }),
+        notes => serde_json::json!({ "result": "success", "notes": notes }),
+    };
+    print(json, &value, |_| {
+        notes.iter().fold("Success".to_owned(), |text, note| format!("{text}\nNote: {note}"))
+    })
 }

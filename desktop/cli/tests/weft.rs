@@ -166,6 +166,8 @@ fn every_kind_of_failure_has_its_exit_code() {
         (Failure::Version { version: "9".into() }, 8, "version 9"),
         (Failure::Busy { detail: "too many".into() }, 1, "too many"),
         (Failure::ShuttingDown, 1, "going down"),
+        (Failure::Registered, 1, "registered already"),
+        (Failure::File { detail: "line 3: PostUp".into() }, 1, "line 3"),
         (Failure::Malformed { detail: "x".into() }, 1, "could not read"),
     ];
     for (failure, code, named) in cases {
@@ -263,7 +265,7 @@ fn a_wg_quick_file_is_read_by_the_user_and_named_after_itself() {
 fn registrations_are_shown_and_deleted() {
     let daemon = Daemon::start(|request| match request {
         Request::Registration => vec![Response::Registration(Box::new(registration()))],
-        Request::DeleteRegistration => vec![Response::Done],
+        Request::DeleteRegistration => vec![Response::Noted(vec!["the gateway was not told".into()])],
         _ => refusal(UserError::NoNetwork),
     });
     let ran = daemon.weft(&["registration", "show"]);
@@ -274,7 +276,11 @@ fn registrations_are_shown_and_deleted() {
     assert_eq!((ran.code, ran.out.as_str()), (0, expected));
     let shown = daemon.weft(&["reg", "show", "-j"]);
     assert_eq!(serde_json::from_str::<RegistrationSummary>(&shown.out).unwrap(), registration());
-    assert_eq!(daemon.weft(&["registration", "delete"]).out, "Success\n");
+    let deleted = daemon.weft(&["registration", "delete"]);
+    assert_eq!((deleted.code, deleted.out.as_str()), (0, "Success\nNote: the gateway was not told\n"));
+    let deleted: Value =
+        serde_json::from_str(&daemon.weft(&["registration", "delete", "--json"]).out).unwrap();
+    assert_eq!(deleted, json!({ "result": "success", "notes": ["the gateway was not told"] }));
 }
 
 #[test]

@@ -148,6 +148,8 @@ impl Request {
 pub enum Response {
     /// It is done, or under way.
     Done,
+    /// It is done, and the user should know this of it, one line each.
+    Noted(Vec<String>),
     /// The state; of [`Request::Status`] and [`Request::Subscribe`].
     Status(Box<Status>),
     /// The values in force.
@@ -195,6 +197,15 @@ pub enum Failure {
     /// The daemon is going down.
     #[error("the daemon is going down")]
     ShuttingDown,
+    /// The device has a registration already.
+    #[error("this device is registered already: `weft registration delete` forgets that registration")]
+    Registered,
+    /// The wg-quick file is refused.
+    #[error("the wg-quick file is refused: {detail}")]
+    File {
+        /// What is wrong with it.
+        detail: String,
+    },
     /// What was asked cannot be done.
     #[error("{error}")]
     User {

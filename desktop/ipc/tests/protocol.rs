@@ -236,6 +236,8 @@ fn every_answer_survives_the_way() {
         Failure::Denied { group: "weft".into() },
         Failure::Busy { detail: "x".into() },
         Failure::ShuttingDown,
+        Failure::Registered,
+        Failure::File { detail: "x".into() },
         UserError::EndpointUnreachable.into(),
         UserError::Forbidden { detail: "x".into() }.into(),
     ];
