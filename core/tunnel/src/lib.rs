@@ -6,6 +6,7 @@
 
 mod outbox;
 mod transport;
+pub mod wireguard;
 
 pub use outbox::{MAX_DATAGRAM_BATCH, MAX_SEGMENTS, Outbox, Transmit};
 pub use transport::{

@@ -1,0 +1,184 @@
+//! Sessions: the keys that a handshake gave, and the three of them that a peer keeps.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use aws_lc_rs::aead::{Aad, LessSafeKey};
+use weft_model::DropReason;
+
+use super::crypto::{TAG_LEN, aead_key, counter_nonce};
+use super::handshake::TransportKeys;
+use super::lock;
+use super::message::{self, DATA_HEADER_LEN, data_header};
+use super::replay::ReplayWindow;
+use super::timers::{
+    REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME, REKEY_ON_RECEIVE,
+};
+
+/// The keys of one handshake. Any number of threads may seal at once; openers of one session take turns.
+pub(crate) struct Session {
+    pub(crate) local: u32,
+    remote: u32,
+    initiator: bool,
+    pub(crate) born: Instant,
+    send: LessSafeKey,
+    next_counter: AtomicU64,
+    receive: LessSafeKey,
+    window: Mutex<ReplayWindow>,
+}
+
+impl Session {
+    pub(crate) fn new(keys: &TransportKeys, now: Instant) -> Self {
+        Self {
+            local: keys.local,
+            remote: keys.remote,
+            initiator: keys.initiator,
+            born: now,
+            send: aead_key(&keys.send),
+            next_counter: AtomicU64::new(0),
+            receive: aead_key(&keys.receive),
+            window: Mutex::new(ReplayWindow::new()),
+        }
+    }
+
+    /// Whether the keys may still be used.
+    pub(crate) fn is_alive(&self, now: Instant) -> bool {
+        now < self.born + REJECT_AFTER_TIME
+    }
+
+    /// Whether whoever sends should have a new session made. The time counts for the initiator alone, so that the
+    /// two sides do not both begin.
+    pub(crate) fn is_stale_for_sending(&self, now: Instant) -> bool {
+        (self.initiator && now >= self.born + REKEY_AFTER_TIME)
+            || self.next_counter.load(Ordering::Relaxed) > REKEY_AFTER_MESSAGES
+    }
+
+    /// Whether whoever receives should have a new session made.
+    pub(crate) fn is_stale_for_receiving(&self, now: Instant) -> bool {
+        self.initiator && now >= self.born + REKEY_ON_RECEIVE
+    }
+
+    /// Claims `count` counters in a row and gives the first; nothing once they are used up.
+    pub(crate) fn reserve(&self, count: u64) -> Option<u64> {
+        self.next_counter
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
+                next.checked_add(count).filter(|end| *end <= REJECT_AFTER_MESSAGES)
+            })
+            .ok()
+    }
+
+    /// Makes the plaintext that stands in `datagram` between header and tag a data message. `counter` is a claimed
+    /// one, used once.
+    pub(crate) fn seal(&self, counter: u64, datagram: &mut [u8]) {
+        let Some((header, rest)) = datagram.split_first_chunk_mut::<DATA_HEADER_LEN>() else { return };
+        let Some((text, tag_room)) = rest.split_last_chunk_mut::<TAG_LEN>() else { return };
+        *header = data_header(self.remote, counter);
+        let nonce = counter_nonce(counter);
+        if let Ok(tag) = self.send.seal_in_place_separate_tag(nonce, Aad::empty(), text) {
+            tag_room.copy_from_slice(tag.as_ref());
+        }
+    }
+
+    /// Begins to open data messages; others wait until this opener is gone.
+    pub(crate) fn opener(&self) -> Opener<'_> {
+        Opener { session: self, window: lock(&self.window) }
+    }
+}
+
+/// Opens data messages of one session.
+pub(crate) struct Opener<'a> {
+    session: &'a Session,
+    window: MutexGuard<'a, ReplayWindow>,
+}
+
+impl Opener<'_> {
+    /// The plaintext of a data message, padding included, opened in place.
+    pub(crate) fn open<'d>(&mut self, datagram: &'d mut [u8]) -> Result<&'d mut [u8], DropReason> {
+        let counter = message::counter(datagram);
+        if counter >= REJECT_AFTER_MESSAGES {
+            return Err(DropReason::BadDatagram);
+        }
+        if !self.window.is_new(counter) {
+            return Err(DropReason::Replay);
+        }
+        let sealed = datagram.get_mut(DATA_HEADER_LEN..).ok_or(DropReason::BadDatagram)?;
+        let (text, tag) = sealed.split_last_chunk_mut::<TAG_LEN>().ok_or(DropReason::BadDatagram)?;
+        self.session
+            .receive
+            .open_in_place_separate_tag(counter_nonce(counter), Aad::empty(), tag, text)
+            .map_err(|_| DropReason::BadSeal)?;
+        self.window.accept(counter);
+        Ok(text)
+    }
+}
+
+/// How many bytes a packet takes once padded: to a multiple of 16, yet never beyond the MTU, so that the longest
+/// packet's datagram is no longer than the path was measured for.
+pub(crate) fn padded_len(packet: usize, mtu: usize) -> usize {
+    packet.next_multiple_of(16).min(mtu.max(packet))
+}
+
+/// The sessions of one peer: the one to send with, the one before, and one that the far side has yet to confirm.
+#[derive(Default)]
+pub(crate) struct Keyring {
+    current: Option<Arc<Session>>,
+    previous: Option<Arc<Session>>,
+    next: Option<Arc<Session>>,
+}
+
+impl Keyring {
+    /// The session to send with.
+    pub(crate) fn sending(&self, now: Instant) -> Option<&Arc<Session>> {
+        self.current.as_ref().filter(|session| session.is_alive(now))
+    }
+
+    /// The session of a data message's receiver index.
+    pub(crate) fn find(&self, local: u32, now: Instant) -> Option<&Arc<Session>> {
+        self.all().find(|session| session.local == local && session.is_alive(now))
+    }
+
+    /// Takes the session of a handshake that this side began: it is good at once.
+    pub(crate) fn install_initiated(&mut self, session: Session) {
+        self.previous = self.next.take().or(self.current.take());
+        self.current = Some(Arc::new(session));
+    }
+
+    /// Takes the session of a handshake that the far side began: it is good once a data message came.
+    pub(crate) fn install_answered(&mut self, session: Session) {
+        self.previous = None;
+        self.next = Some(Arc::new(session));
+    }
+
+    /// Notes that an authentic data message came for a session; whether that confirmed it.
+    pub(crate) fn confirm(&mut self, local: u32) -> bool {
+        let confirmed = self.next.take_if(|session| session.local == local);
+        if confirmed.is_none() {
+            return false;
+        }
+        self.previous = std::mem::replace(&mut self.current, confirmed);
+        true
+    }
+
+    /// Whether a session is still to be confirmed.
+    pub(crate) fn awaits(&self, local: u32) -> bool {
+        self.next.as_ref().is_some_and(|session| session.local == local)
+    }
+
+    /// Drops, and so wipes, the keys that may not be used any more.
+    pub(crate) fn purge(&mut self, now: Instant) {
+        for slot in [&mut self.current, &mut self.previous, &mut self.next] {
+            slot.take_if(|session| !session.is_alive(now));
+        }
+    }
+
+    /// Drops all keys.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Every session, the newest not first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Session>> {
+        [&self.current, &self.previous, &self.next].into_iter().flatten()
+    }
+}
