@@ -1,1 +1,6 @@
 //! Sockets, TUN input and output, DoH, orchestration and threads around the engine; Session for the shells.
+
+pub mod data_plane;
+pub mod pool;
+pub mod sockets;
+pub mod tun;

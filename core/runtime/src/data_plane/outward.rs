@@ -1,0 +1,192 @@
+//! The thread from the TUN to the network.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use weft_model::DropReason;
+use weft_packet::{Batch, IcmpKind, Run, icmp};
+use weft_tunnel::{Outbox, Sealed};
+
+use super::QUIET;
+use super::shared::{Patience, Shared};
+use super::verdicts::{IcmpLimit, Verdict, reason};
+use super::wait::wait;
+use crate::pool::{Pool, RUN_BUFFER};
+use crate::tun::TunInput;
+
+/// Buffers that the thread keeps: a run is sealed and its buffer free before the next is read.
+const KEPT: usize = 2;
+
+/// Bytes that are sealed before they are sent. A full run is sent at once; small packets are gathered, so that
+/// datagrams of equal length go out by one system call.
+const SEND_AT: usize = 32 << 10;
+
+/// Runs that are sealed before they are sent, however small: bounds what the first one waits.
+const RUNS_AT: usize = 32;
+
+/// What the thread may hold: its buffers, one that a batch holds, and the sealed bytes of a full batch and a run.
+pub(super) const MEMORY: usize = (KEPT + 1) * RUN_BUFFER + 2 * (SEND_AT + RUN_BUFFER);
+
+pub(super) struct Outward {
+    shared: Arc<Shared>,
+    input: Box<dyn TunInput>,
+    pool: Pool,
+    batch: Batch,
+    outbox: Outbox,
+    /// A run that a stream had no room for.
+    blocked: Option<Run>,
+    sealed_bytes: usize,
+    sealed_runs: usize,
+    icmp: IcmpLimit,
+}
+
+impl Outward {
+    pub(super) fn new(shared: Arc<Shared>, input: Box<dyn TunInput>) -> Self {
+        Self {
+            shared,
+            input,
+            pool: Pool::new(RUN_BUFFER, KEPT),
+            batch: Batch::new(),
+            outbox: Outbox::new(),
+            blocked: None,
+            sealed_bytes: 0,
+            sealed_runs: 0,
+            icmp: IcmpLimit::new(Instant::now()),
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut alive = true;
+        while !self.shared.stopped() {
+            if let Some(run) = self.blocked.take() {
+                self.seal(run, Instant::now());
+            }
+            let read = match (alive, &self.blocked) {
+                (true, None) => self.input.read(&mut self.pool, &mut self.batch),
+                _ => Err(io::ErrorKind::WouldBlock.into()),
+            };
+            match read {
+                Ok(()) => self.take_batch(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.send();
+                    self.idle(alive);
+                }
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.shared.tally.out.drop(DropReason::Malformed, 1);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.shared.fail("the tunnel interface gives no more packets", &error);
+                    alive = false;
+                }
+            }
+        }
+    }
+
+    fn take_batch(&mut self) {
+        let now = Instant::now();
+        let shared = Arc::clone(&self.shared);
+        let verdicts = shared.verdicts.load();
+        let mut batch = std::mem::take(&mut self.batch);
+        for run in batch.drain(..) {
+            match verdicts.judge(&run) {
+                Verdict::Tunnel => {
+                    self.shared.claims.yield_to(run.packet());
+                    self.seal(run, now);
+                }
+                Verdict::Own => {
+                    self.shared.hand_own_run(&run, &self.shared.tally.out);
+                    self.pool.give_back(run.into_buffer());
+                }
+                Verdict::Refuse(kind) => {
+                    self.refuse(&run, kind, now);
+                    self.drop_run(run, reason(kind));
+                }
+                Verdict::Drop(reason) => self.drop_run(run, reason),
+            }
+        }
+        self.batch = batch;
+        if self.sealed_bytes >= SEND_AT || self.sealed_runs >= RUNS_AT {
+            self.send();
+        }
+    }
+
+    fn seal(&mut self, run: Run, now: Instant) {
+        let (packets, bytes) = (run.segments(), run.packet().len());
+        let nudge = match self.shared.outbound.seal(run, now, &mut self.outbox) {
+            Sealed::Done(run, nudge) => {
+                self.pool.give_back(run.into_buffer());
+                nudge
+            }
+            Sealed::Held(nudge) => nudge,
+            Sealed::Blocked(run) => {
+                self.blocked = Some(run);
+                return;
+            }
+            Sealed::Dropped(run, reason, nudge) => {
+                self.drop_run(run, reason);
+                self.shared.nudge(nudge);
+                return;
+            }
+        };
+        self.sealed_bytes += bytes;
+        self.sealed_runs += 1;
+        self.shared.tally.out.pass(packets, bytes);
+        self.shared.tally.out.run();
+        self.shared.nudge(nudge);
+    }
+
+    fn drop_run(&mut self, run: Run, reason: DropReason) {
+        self.shared.tally.out.drop(reason, run.segments());
+        self.pool.give_back(run.into_buffer());
+    }
+
+    /// Answers a run's sender.
+    fn refuse(&mut self, run: &Run, kind: IcmpKind, now: Instant) {
+        let mut bytes = [0; icmp::LONGEST_REPLY];
+        if !self.icmp.allows(now) {
+            return;
+        }
+        let reply = icmp::reply(run, kind, None, &mut bytes)
+            .and_then(|len| bytes.get(..len))
+            .and_then(|reply| Run::from_packet(reply).ok());
+        if let Some(mut reply) = reply
+            && self.shared.output.write(&mut reply).is_err()
+        {
+            self.shared.tally.out.drop(DropReason::SystemError, 1);
+        }
+    }
+
+    fn send(&mut self) {
+        self.shared.send(&mut self.outbox, Patience::Unbounded);
+        self.sealed_bytes = 0;
+        self.sealed_runs = 0;
+    }
+
+    /// Sleeps until there is something to do. After a quiet time it frees its memory, then sleeps without limit.
+    fn idle(&mut self, alive: bool) {
+        let watched = if alive && self.blocked.is_none() { 2 } else { 1 };
+        let mut limit = Some(QUIET);
+        loop {
+            let mut fds = [
+                PollFd::new(&self.shared.out_waker, PollFlags::IN),
+                PollFd::from_borrowed_fd(self.input.readiness(), PollFlags::IN),
+            ];
+            match wait(fds.get_mut(..watched).unwrap_or_default(), limit) {
+                Ok(true) => break,
+                Ok(false) => {
+                    self.pool.release();
+                    self.outbox = Outbox::new();
+                    limit = None;
+                }
+                Err(error) => {
+                    self.shared.fail("waiting for packets", &error);
+                    limit = Some(Duration::from_secs(1));
+                }
+            }
+        }
+        self.shared.out_waker.clear();
+    }
+}
