@@ -98,18 +98,24 @@ pub fn platform() -> (Platform, FakeSystem) {
     let inner =
         Inner { state, failures: VecDeque::new(), far_end: None, watchers: Vec::new(), next_watcher: 0 };
     let system = FakeSystem(Arc::new(Mutex::new(inner)));
-    let platform = Platform {
-        tun: Box::new(FakePart(system.clone())),
-        routes: Box::new(FakePart(system.clone())),
-        firewall: Box::new(FakePart(system.clone())),
-        dns: Box::new(ResolverFile(FakePart(system.clone()))),
-    };
+    let platform = system.platform();
     (platform, system)
 }
 
 impl FakeSystem {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A platform on this system, as another process has it.
+    #[must_use]
+    pub fn platform(&self) -> Platform {
+        Platform {
+            tun: Box::new(FakePart(self.clone())),
+            routes: Box::new(FakePart(self.clone())),
+            firewall: Box::new(FakePart(self.clone())),
+            dns: Box::new(ResolverFile(FakePart(self.clone()))),
+        }
     }
 
     /// What the system holds now.
