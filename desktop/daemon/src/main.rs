@@ -1,3 +1,10 @@
 //! weftd: the daemon.
 
+mod applier;
+mod journal;
+mod state;
+mod target;
+#[cfg(test)]
+mod testing;
+
 fn main() {}

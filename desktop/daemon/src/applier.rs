@@ -1,0 +1,258 @@
+//! Brings the system to a plan, and back. Each change stands in the journal before it is made.
+//!
+//! Up: firewall, interface and its addresses, routes, DNS. Back: DNS, routes, interface, the firewall last. So no
+//! packet to a tunnelled destination finds a way outside at any moment in between.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use weft_model::{DnsPlan, FirewallPlan, InterfacePlan, Plan};
+use weft_platform::{DnsDescription, Platform, PlatformError, Restored};
+
+use crate::journal::Journal;
+
+/// Why a plan is not in force: which part, and why.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    /// The system did not do it.
+    #[error("{part}: {error}")]
+    Platform {
+        /// The part of the plan.
+        part: &'static str,
+        /// Why.
+        error: PlatformError,
+    },
+    /// The change could not be written down, so it was not made.
+    #[error("{part}: the undo journal cannot be written: {error}")]
+    Journal {
+        /// The part of the plan.
+        part: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+const FIREWALL: &str = "firewall";
+const INTERFACE: &str = "tunnel interface";
+const ROUTES: &str = "routes";
+const DNS: &str = "DNS settings";
+const PROXY: &str = "addresses of the DNS proxy";
+
+trait InPart<T> {
+    fn in_part(self, part: &'static str) -> Result<T, ApplyError>;
+}
+
+impl<T> InPart<T> for Result<T, PlatformError> {
+    fn in_part(self, part: &'static str) -> Result<T, ApplyError> {
+        self.map_err(|error| ApplyError::Platform { part, error })
+    }
+}
+
+impl<T> InPart<T> for io::Result<T> {
+    fn in_part(self, part: &'static str) -> Result<T, ApplyError> {
+        self.map_err(|error| ApplyError::Journal { part, error })
+    }
+}
+
+/// What became of one thing that was to be undone.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Undone {
+    /// It is as it was before.
+    Restored(&'static str),
+    /// Another program changed it since; it was left alone.
+    Left(&'static str),
+    /// It is still there.
+    Failed(String),
+}
+
+impl std::fmt::Display for Undone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Restored(part) => write!(f, "{part}: as before"),
+            Self::Left(part) => write!(f, "{part}: left as they are, since another program changed them"),
+            Self::Failed(why) => write!(f, "not undone: {why}"),
+        }
+    }
+}
+
+/// The system, and what of it has to be undone.
+pub(crate) struct Applier {
+    platform: Platform,
+    journal: Journal,
+}
+
+impl Applier {
+    pub(crate) fn new(platform: Platform, journal: Journal) -> Self {
+        Self { platform, journal }
+    }
+
+    /// Brings the system to `plan`. `attach` takes the descriptor of an interface that was made for it.
+    ///
+    /// # Errors
+    /// The first step that failed. On the way up nothing after it was tried, and the firewall stands; on the way back
+    /// everything else was undone, but the firewall only if nothing failed.
+    pub(crate) fn apply(&mut self, plan: &Plan, attach: &mut dyn FnMut(OwnedFd)) -> Result<(), ApplyError> {
+        let addresses = plan.interface.as_ref().map(|interface| interface.addresses.as_slice());
+        if plan.firewall != FirewallPlan::Open {
+            self.close(&plan.firewall, addresses.unwrap_or_default())?;
+        }
+        // What goes, goes before anything comes.
+        let dns_gone = if plan.dns.is_none() { self.restore_dns().map(drop) } else { Ok(()) };
+        let interface_gone = if plan.interface.is_none() { self.remove_interface() } else { Ok(()) };
+        dns_gone?;
+        interface_gone?;
+        if let Some(interface) = &plan.interface {
+            self.make_interface(interface, attach)?;
+            self.journal.update(|records| records.routes = true).in_part(ROUTES)?;
+            self.platform.routes.apply(&plan.routes).in_part(ROUTES)?;
+        }
+        if let Some(dns) = &plan.dns {
+            self.switch_dns(dns)?;
+        }
+        if plan.firewall == FirewallPlan::Open {
+            self.open()?;
+        }
+        Ok(())
+    }
+
+    /// What a start does first: the firewall stands, or not, before everything else of a former daemon's is undone;
+    /// where it shall be open it is undone last.
+    ///
+    /// # Errors
+    /// The firewall that shall stand does not; nothing was undone then.
+    pub(crate) fn recover(&mut self, firewall: &FirewallPlan) -> Result<Vec<Undone>, ApplyError> {
+        if *firewall == FirewallPlan::Open {
+            return Ok(self.undo());
+        }
+        self.close(firewall, &[])?;
+        Ok(self.undo_behind_firewall())
+    }
+
+    /// Undoes everything, whichever daemon did it, the firewall last. Harmless when there is nothing to undo.
+    pub(crate) fn undo(&mut self) -> Vec<Undone> {
+        let mut undone = self.undo_behind_firewall();
+        let there = self.journal.records().firewall;
+        note(&mut undone, there, FIREWALL, self.open());
+        undone
+    }
+
+    fn undo_behind_firewall(&mut self) -> Vec<Undone> {
+        let mut undone = Vec::new();
+        let before = self.journal.records().clone();
+        match self.restore_dns() {
+            Ok(Some(Restored::LeftForeign)) => undone.push(Undone::Left(DNS)),
+            Ok(outcome) => note(&mut undone, outcome.is_some(), DNS, Ok(())),
+            Err(error) => note(&mut undone, true, DNS, Err(error)),
+        }
+        note(&mut undone, before.routes, ROUTES, self.clear_routes());
+        note(&mut undone, before.interface, INTERFACE, self.clear_interface());
+        note(&mut undone, before.proxy_addresses, PROXY, self.release());
+        undone
+    }
+
+    /// Makes the DNS proxy's addresses the device's own. Returns those that sockets can be bound to.
+    pub(crate) fn claim(&mut self) -> Result<Vec<IpAddr>, ApplyError> {
+        self.journal.update(|records| records.proxy_addresses = true).in_part(PROXY)?;
+        self.platform.dns.claim_addresses().in_part(PROXY)
+    }
+
+    /// Takes [`Applier::claim`] back.
+    pub(crate) fn release(&mut self) -> Result<(), ApplyError> {
+        self.platform.dns.release_addresses().in_part(PROXY)?;
+        self.journal.update(|records| records.proxy_addresses = false).in_part(PROXY)
+    }
+
+    /// The resolvers that the device has besides Weft.
+    pub(crate) fn system_dns(&self) -> Result<Vec<IpAddr>, PlatformError> {
+        match &self.journal.records().dns {
+            Some(record) => Ok(record.system().servers),
+            None => self.platform.dns.system().map(|system| system.servers),
+        }
+    }
+
+    /// What the system holds of Weft's firewall, for people.
+    pub(crate) fn describe_firewall(&self) -> Result<String, PlatformError> {
+        self.platform.firewall.describe()
+    }
+
+    /// What the system's DNS settings are, for people.
+    pub(crate) fn describe_dns(&self) -> DnsDescription {
+        self.platform.dns.describe()
+    }
+
+    /// Closes the firewall. Its record is not waited for: the firewall is undone without one, and a full disk must
+    /// not keep it open.
+    fn close(&mut self, plan: &FirewallPlan, addresses: &[ipnet::IpNet]) -> Result<(), ApplyError> {
+        if let Err(error) = self.journal.update(|records| records.firewall = true) {
+            tracing::warn!("the undo journal cannot be written: {error}");
+        }
+        self.platform.firewall.apply(plan, addresses).in_part(FIREWALL)
+    }
+
+    fn open(&mut self) -> Result<(), ApplyError> {
+        self.platform.firewall.clear().in_part(FIREWALL)?;
+        self.journal.update(|records| records.firewall = false).in_part(FIREWALL)
+    }
+
+    fn make_interface(
+        &mut self,
+        plan: &InterfacePlan,
+        attach: &mut dyn FnMut(OwnedFd),
+    ) -> Result<(), ApplyError> {
+        self.journal.update(|records| records.interface = true).in_part(INTERFACE)?;
+        if let Some(descriptor) = self.platform.tun.ensure(plan).in_part(INTERFACE)? {
+            attach(descriptor);
+        }
+        Ok(())
+    }
+
+    fn remove_interface(&mut self) -> Result<(), ApplyError> {
+        let routes = self.clear_routes();
+        let interface = self.clear_interface();
+        routes.and(interface)
+    }
+
+    fn clear_routes(&mut self) -> Result<(), ApplyError> {
+        self.platform.routes.clear().in_part(ROUTES)?;
+        self.journal.update(|records| records.routes = false).in_part(ROUTES)
+    }
+
+    fn clear_interface(&mut self) -> Result<(), ApplyError> {
+        self.platform.tun.remove().in_part(INTERFACE)?;
+        self.journal.update(|records| records.interface = false).in_part(INTERFACE)
+    }
+
+    fn switch_dns(&mut self, plan: &DnsPlan) -> Result<(), ApplyError> {
+        let mut record = match self.journal.records().dns.clone() {
+            Some(record) => record,
+            None => self.platform.dns.snapshot().in_part(DNS)?,
+        };
+        self.platform.dns.prepare(plan, &mut record).in_part(DNS)?;
+        self.journal.update(|records| records.dns = Some(record.clone())).in_part(DNS)?;
+        let applied = self.platform.dns.apply(plan, &mut record).in_part(DNS);
+        // Where this is not written, the former record still says all that a restore needs.
+        self.journal.update(|records| records.dns = Some(record)).in_part(DNS).and(applied)
+    }
+
+    /// None: there was nothing to restore.
+    fn restore_dns(&mut self) -> Result<Option<Restored>, ApplyError> {
+        let Some(record) = self.journal.records().dns.clone() else { return Ok(None) };
+        let restored = self.platform.dns.restore(&record).in_part(DNS)?;
+        self.journal.update(|records| records.dns = None).in_part(DNS)?;
+        Ok(Some(restored))
+    }
+}
+
+/// Notes what became of one thing; nothing where it was not there and there was no trouble.
+fn note(undone: &mut Vec<Undone>, there: bool, part: &'static str, result: Result<(), ApplyError>) {
+    match result {
+        Ok(()) if there => undone.push(Undone::Restored(part)),
+        Ok(()) => {}
+        Err(error) => undone.push(Undone::Failed(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+#[path = "applier_tests.rs"]
+mod tests;
