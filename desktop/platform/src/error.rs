@@ -73,9 +73,6 @@ pub enum PlatformError {
         /// What the system said.
         source: io::Error,
     },
-    /// There is no such thing on this system.
-    #[error("this system is not supported: {0}")]
-    Unsupported(&'static str),
 }
 
 impl PlatformError {

@@ -1,1 +1,60 @@
 //! Linux: netlink, nftables, /dev/net/tun, /etc/resolv.conf.
+//!
+//! Each step opens the netlink socket that it needs and closes it, so that a value works in whatever network namespace
+//! its caller's thread is in, and nothing is held while the device is idle.
+
+mod etc_file;
+mod firewall;
+mod link;
+mod netlink;
+mod nft;
+mod port;
+mod routes;
+mod rules;
+mod sys;
+mod tun;
+
+use std::path::PathBuf;
+
+pub use port::who_holds_port;
+use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::error::PlatformError;
+use crate::resolver_file::ResolverFile;
+use crate::seam::{Dns, Platform, TunOptions};
+
+/// Where the resolvers' file is.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+impl Platform {
+    /// The system's own, for a process that may change the network.
+    ///
+    /// # Errors
+    /// [`PlatformError::NotPrivileged`].
+    pub fn native() -> Result<Self, PlatformError> {
+        Self::native_with(TunOptions::default())
+    }
+
+    /// As [`Platform::native`], with options for the tunnel interface.
+    ///
+    /// # Errors
+    /// [`PlatformError::NotPrivileged`].
+    pub fn native_with(options: TunOptions) -> Result<Self, PlatformError> {
+        let held =
+            capabilities(None).map_err(|error| PlatformError::system("asking for the privileges", error))?;
+        if !held.effective.contains(CapabilitySet::NET_ADMIN) {
+            return Err(PlatformError::NotPrivileged);
+        }
+        Ok(Self {
+            tun: Box::new(tun::LinuxTun::new(options)),
+            routes: Box::new(routes::LinuxRoutes),
+            firewall: Box::new(firewall::LinuxFirewall),
+            dns: resolv_conf_at(PathBuf::from(RESOLV_CONF)),
+        })
+    }
+}
+
+/// DNS settings in a file like /etc/resolv.conf, wherever it is.
+pub fn resolv_conf_at(path: PathBuf) -> Box<dyn Dns> {
+    Box::new(ResolverFile(etc_file::EtcFile::new(path)))
+}
