@@ -1,1 +1,77 @@
-//! Every parser of outside bytes as a fuzz target; the corpora are replayed by cargo test.
+//! Every parser of outside bytes as a fuzz target.
+//!
+//! A target takes any bytes. It panics where a promise is broken: a parser that panics, an error of more than one
+//! line, a value that does not survive being written and read again, a packet that passes and should not. What it
+//! returns says whether the bytes were taken, so that the corpora can be held to their names.
+//!
+//! | who | how |
+//! |---|---|
+//! | `cargo test -p weft-fuzz` | replays `corpus/TARGET/*`, and a bounded number of seeded mutations of each file |
+//! | `build-scripts/fuzz` | libFuzzer (`libfuzzer/`, outside the workspace), which grows the corpora |
+//! | `WEFT_WRITE_CORPUS=1 cargo test -p weft-fuzz --test corpus` | writes the first seeds anew |
+//!
+//! Files named `ok-*` must be taken, files named `bad-*` must be refused; any others only must not panic.
+
+mod ipc;
+mod model;
+mod packet;
+mod policy;
+mod resolver;
+
+pub use ipc::ipc_frame;
+pub use model::{orchestration_answer, profile_json, wg_quick};
+pub use packet::{packet_coalesce, packet_icmp, packet_split, packet_translate, packet_view};
+pub use policy::{policy_plan, policy_verdict};
+pub use resolver::resolv_conf;
+
+/// What became of the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// They were what the target takes, all of them.
+    Taken,
+    /// Some were not, and were refused by name or counted.
+    Refused,
+}
+
+impl From<bool> for Outcome {
+    fn from(taken: bool) -> Self {
+        if taken { Self::Taken } else { Self::Refused }
+    }
+}
+
+/// A fuzz target.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Its name: of its function, of its corpus, and of its libFuzzer program.
+    pub name: &'static str,
+    /// What is run.
+    pub run: fn(&[u8]) -> Outcome,
+}
+
+macro_rules! targets {
+    ($($name:ident),* $(,)?) => {
+        /// Every target.
+        pub const TARGETS: &[Target] = &[$(Target { name: stringify!($name), run: $name }),*];
+    };
+}
+
+targets! {
+    ipc_frame,
+    orchestration_answer,
+    packet_coalesce,
+    packet_icmp,
+    packet_split,
+    packet_translate,
+    packet_view,
+    policy_plan,
+    policy_verdict,
+    profile_json,
+    resolv_conf,
+    wg_quick,
+}
+
+/// Panics where an error's text is more than one line, or longer than anybody reads.
+fn assert_one_line(error: &dyn std::fmt::Display) {
+    let text = error.to_string();
+    assert!(!text.is_empty() && !text.contains(['\n', '\r']) && text.len() < 1000, "not one line: {text:?}");
+}
