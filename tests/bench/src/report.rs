@@ -1,0 +1,199 @@
+//! The table and the file of results.
+
+use serde::Serialize;
+
+use crate::contender::Contender;
+use crate::figures::{Figure, Samples};
+
+/// One figure beside one peer's.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Row {
+    /// The figure's name; those of Weft's data plane alone begin with `tunnel-pair/`.
+    pub(crate) name: String,
+    /// The unit of both values.
+    pub(crate) unit: &'static str,
+    /// Weft's value; none where Weft was not measured.
+    pub(crate) weft: Option<f64>,
+    /// The peer's name.
+    pub(crate) peer: &'static str,
+    /// The peer's value.
+    pub(crate) peer_value: f64,
+    /// Weft's value divided by the peer's.
+    pub(crate) ratio: Option<f64>,
+    /// Whether a ratio over 1 is in Weft's favour; one under 1 is otherwise.
+    pub(crate) higher_is_better: bool,
+}
+
+/// A row for every figure and peer.
+#[must_use]
+pub(crate) fn rows(samples: &Samples) -> Vec<Row> {
+    let mut rows = rows_of(samples, Contender::Weft, "");
+    if samples.has(Contender::TunnelPair) {
+        rows.extend(rows_of(samples, Contender::TunnelPair, "tunnel-pair/"));
+    }
+    rows
+}
+
+fn rows_of(samples: &Samples, ours: Contender, prefix: &str) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for figure in samples.figures() {
+        let own = samples.median(figure, ours);
+        for peer in peers() {
+            let Some(value) = samples.median(figure, peer) else { continue };
+            rows.push(Row {
+                name: format!("{prefix}{}", figure.name),
+                unit: figure.unit,
+                weft: own.map(rounded),
+                peer: peer.name(),
+                peer_value: rounded(value),
+                ratio: own.and_then(|own| ratio(own, value)).map(rounded),
+                higher_is_better: figure.higher_is_better,
+            });
+        }
+    }
+    rows
+}
+
+fn peers() -> impl Iterator<Item = Contender> {
+    Contender::ALL.into_iter().filter(|contender| matches!(contender, Contender::Peer(_)))
+}
+
+fn ratio(own: f64, theirs: f64) -> Option<f64> {
+    Some(own / theirs).filter(|ratio| ratio.is_finite())
+}
+
+/// To four digits that mean something.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.3e}").parse().unwrap_or(value)
+}
+
+/// The table for people: a line for each figure, a column for each tunnel, and Weft's ratio to the best peer.
+#[must_use]
+pub(crate) fn table(samples: &Samples) -> String {
+    let columns = Contender::ALL.into_iter().filter(|column| samples.has(*column)).collect::<Vec<_>>();
+    let mut head = vec!["figure".to_owned(), "unit".to_owned()];
+    head.extend(columns.iter().map(|column| column.name().to_owned()));
+    head.push("weft / best peer".to_owned());
+    let mut lines = vec![head];
+    for figure in samples.figures() {
+        let mut line = vec![figure.name.clone(), figure.unit.to_owned()];
+        for column in &columns {
+            line.push(samples.median(figure, *column).map_or_else(|| "-".to_owned(), shown));
+        }
+        line.push(verdict(samples, figure).unwrap_or_else(|| "-".to_owned()));
+        lines.push(line);
+    }
+    aligned(&lines)
+}
+
+fn verdict(samples: &Samples, figure: &Figure) -> Option<String> {
+    let own = samples.median(figure, Contender::Weft)?;
+    let theirs = peers().filter_map(|peer| samples.median(figure, peer));
+    let best = theirs.reduce(if figure.higher_is_better { f64::max } else { f64::min })?;
+    let ratio = ratio(own, best)?;
+    let behind = if figure.higher_is_better { ratio < 1.0 } else { ratio > 1.0 };
+    Some(format!("{ratio:.2} {}", if behind { "behind" } else { "ahead" }))
+}
+
+fn shown(value: f64) -> String {
+    let decimals = match value.abs() {
+        size if size >= 100.0 => 0,
+        size if size >= 10.0 => 1,
+        _ => 2,
+    };
+    format!("{value:.decimals$}")
+}
+
+/// Columns as wide as their widest cell: the first two to the left, numbers to the right.
+fn aligned(lines: &[Vec<String>]) -> String {
+    let columns = lines.iter().map(Vec::len).max().unwrap_or_default();
+    let width =
+        |column: usize| lines.iter().filter_map(|line| Some(line.get(column)?.len())).max().unwrap_or(0);
+    let widths = (0..columns).map(width).collect::<Vec<_>>();
+    let mut text = String::new();
+    for line in lines {
+        let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
+            0 | 1 => format!("{cell:<width$}"),
+            _ => format!("{cell:>width$}"),
+        });
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use netlab::peers::Implementation::{Gotatun, WireGuardGo};
+
+    use super::*;
+
+    fn samples() -> Samples {
+        let mut samples = Samples::default();
+        let (up, rss) = (Figure::more("tcp-up-1280", "Mbit/s"), Figure::less("rss-idle", "MiB"));
+        for (contender, speed, memory) in [
+            (Contender::Weft, 1800.0, 12.0),
+            (Contender::Peer(WireGuardGo), 1500.0, 7.5),
+            (Contender::Peer(Gotatun), 700.0, 5.0),
+        ] {
+            samples.add(up.clone(), contender, speed);
+            samples.add(rss.clone(), contender, memory);
+        }
+        samples
+    }
+
+    #[test]
+    fn every_figure_has_a_row_for_every_peer() {
+        let rows = rows(&samples());
+        assert_eq!(rows.len(), 4);
+        let expected = Row {
+            name: "tcp-up-1280".into(),
+            unit: "Mbit/s",
+            weft: Some(1800.0),
+            peer: "wireguard-go",
+            peer_value: 1500.0,
+            ratio: Some(1.2),
+            higher_is_better: true,
+        };
+        assert_eq!(rows[0], expected);
+        assert_eq!((rows[3].peer, rows[3].ratio), ("gotatun", Some(2.4)));
+        assert_eq!(
+            serde_json::to_string(&rows[0]).unwrap(),
+            r#"{"name":"tcp-up-1280","unit":"Mbit/s","weft":1800.0,"peer":"wireguard-go","peer_value":1500.0,"ratio":1.2,"higher_is_better":true}"#
+        );
+    }
+
+    #[test]
+    fn the_data_plane_alone_has_rows_of_its_own() {
+        let mut samples = samples();
+        samples.add(Figure::more("tcp-up-1280", "Mbit/s"), Contender::TunnelPair, 3000.0);
+        let rows = rows(&samples);
+        let own = rows.iter().find(|row| row.name == "tunnel-pair/tcp-up-1280").unwrap();
+        assert_eq!((own.weft, own.ratio), (Some(3000.0), Some(2.0)));
+    }
+
+    #[test]
+    fn what_was_not_measured_has_no_ratio() {
+        let mut samples = Samples::default();
+        samples.add(Figure::more("up", "Mbit/s"), Contender::Peer(Gotatun), 700.0);
+        let row = &rows(&samples)[0];
+        assert_eq!((row.weft, row.ratio), (None, None));
+        assert!(table(&samples).lines().last().unwrap().ends_with('-'));
+    }
+
+    #[test]
+    fn the_table_compares_with_the_best_peer() {
+        let table = table(&samples());
+        let lines = table.lines().collect::<Vec<_>>();
+        assert_eq!(lines[0], "figure       unit    weft  wireguard-go  gotatun  weft / best peer");
+        assert_eq!(lines[1], "tcp-up-1280  Mbit/s  1800          1500      700        1.20 ahead");
+        assert_eq!(lines[2], "rss-idle     MiB     12.0          7.50     5.00       2.40 behind");
+    }
+
+    #[test]
+    fn values_are_rounded_to_four_digits() {
+        assert_eq!(rounded(1_234.567), 1235.0);
+        assert_eq!(rounded(0.012_345_6), 0.01235);
+        assert_eq!(ratio(1.0, 0.0), None);
+    }
+}

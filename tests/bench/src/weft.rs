@@ -1,0 +1,103 @@
+//! Weft itself: weftd at the device, weft-gateway at the far end.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use netlab::{Host, Process};
+use weft_e2e::{PATIENCE, weft, weft_gateway, weftd};
+
+use crate::contender::Raised;
+use crate::field::{FAR, Field, INSIDE, SINK, UPLINK};
+
+const GATEWAY_FOLDER: &str = "/var/lib/weft-gateway";
+
+/// What a device needs to enrol.
+struct Enrolment {
+    token: String,
+    fingerprint: String,
+}
+
+/// Whether the programs are built.
+///
+/// # Errors
+///
+/// When one is not; the message says how to build it.
+pub(crate) fn find() -> Result<()> {
+    [weftd, weft, weft_gateway].into_iter().try_for_each(|program| program().map(drop))
+}
+
+/// Raises it: a gateway whose profile includes the sink, and a device that enrols and connects.
+///
+/// # Errors
+///
+/// When one of the programs refuses.
+pub(crate) fn raise(field: &Field, mtu: u16) -> Result<Raised> {
+    let (gateway, enrolment) = start_gateway(&field.far, mtu).context("weft-gateway")?;
+    let daemon = start_daemon(&field.device, &enrolment).context("weftd")?;
+    Ok(Raised { device: vec![daemon.id()], far: vec![gateway.id()], _programs: Box::new((daemon, gateway)) })
+}
+
+fn start_gateway(host: &Host, mtu: u16) -> Result<(Process, Enrolment)> {
+    let program = weft_gateway()?;
+    let admin = |words: &[&str]| run(host, &program, &[words, &["--dir", GATEWAY_FOLDER]].concat());
+    let (public, upstream) = (FAR.to_string(), SINK.to_string());
+    let init = admin(&["init", "--public-address", &public, "--uplink", UPLINK, "--upstream", &upstream])?;
+    let fingerprint = fingerprint_in(&init).context("init prints no fingerprint")?;
+    set_tunnel_mtu(host, mtu)?;
+    let profile = format!(r#"{{"include": [{{"address": "{INSIDE}"}}], "mtu": {mtu}}}"#);
+    host.write_file("/run/profile.json", profile)?;
+    admin(&["profile", "set", "/run/profile.json"])?;
+    let token = admin(&["token", "create"])?;
+    let token = token.lines().next().context("token create prints no token")?.trim().to_owned();
+    let mut command = host.command(&program);
+    command.args(["run", "--dir", GATEWAY_FOLDER]);
+    let gateway = host.spawn(command)?;
+    gateway.wait_for_line("ready", PATIENCE)?;
+    Ok((gateway, Enrolment { token, fingerprint }))
+}
+
+/// Gives the gateway's own end of the tunnel the MTU that the profile gives the device.
+fn set_tunnel_mtu(host: &Host, mtu: u16) -> Result<()> {
+    let path = format!("{GATEWAY_FOLDER}/config.toml");
+    let text = host.read_file(&path)?;
+    let set = text.replacen("[tunnel]\n", &format!("[tunnel]\nmtu = {mtu}\n"), 1);
+    anyhow::ensure!(set != text, "{path} has no section [tunnel]");
+    host.write_file(&path, set)
+}
+
+fn start_daemon(host: &Host, enrolment: &Enrolment) -> Result<Process> {
+    let daemon = host.spawn(host.command(weftd()?))?;
+    daemon.wait_for_line("ready", PATIENCE)?;
+    let program = weft()?;
+    let (url, Enrolment { token, fingerprint }) = (format!("https://{FAR}"), enrolment);
+    run(host, &program, &["registration", "new", &url, "--token", token, "--ca-fingerprint", fingerprint])?;
+    run(host, &program, &["connect", "--wait"])?;
+    Ok(daemon)
+}
+
+fn run(host: &Host, program: &PathBuf, words: &[&str]) -> Result<String> {
+    let mut command = host.command(program);
+    command.args(words);
+    Ok(host.finish(command, 2 * PATIENCE)?.success()?.stdout)
+}
+
+/// The first word of 64 hexadecimal digits, colons aside.
+fn fingerprint_in(text: &str) -> Option<String> {
+    let words = text.split_whitespace().map(|word| word.replace(':', ""));
+    words.into_iter().find(|word| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fingerprint_in;
+
+    #[test]
+    fn the_fingerprint_is_found_in_whatever_surrounds_it() {
+        let hex = "0123456789abcdef".repeat(4);
+        let colons = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        let colons = colons.collect::<Vec<_>>().join(":");
+        assert_eq!(fingerprint_in(&format!("CA fingerprint: {colons}\nnext")), Some(hex.clone()));
+        assert_eq!(fingerprint_in(&format!("fingerprint {hex}")), Some(hex));
+        assert_eq!(fingerprint_in("fingerprint abc"), None);
+    }
+}
