@@ -18,7 +18,7 @@ use super::negotiator::{Negotiator, OwnSide};
 use super::session::Session;
 use super::sockets::{Gone, Sockets};
 use super::timers::{Due, Flag, jitter};
-use super::write;
+use super::{read, write};
 use crate::outbox::Outbox;
 use crate::transport::{
     Anchor, Control, Deadline, Entropy, LostReason, SocketError, SocketId, TransportEvent,
@@ -151,7 +151,7 @@ impl ClientControl {
             campaign.awaits_socket = false;
         }
         let link = &self.shared.link;
-        let expected = write(&self.shared.expected);
+        let expected = read(&self.shared.expected);
         let taken =
             |index| expected.contains(&index) || link.keys(|keys| keys.all().any(|key| key.local == index));
         let index = self.own.random_index(taken);
@@ -215,7 +215,6 @@ impl ClientControl {
         let taken = |index| link.keys(|keys| keys.all().any(|key| key.local == index));
         let index = self.own.random_index(taken);
         let (keys, response) = negotiator.answer(&mut self.own, offer, initiation, index, now)?;
-        negotiator.done_at = Some(now);
         link.change_keys(|ring| {
             ring.purge(now);
             ring.install_answered(Session::new(&keys, now));
@@ -277,6 +276,9 @@ impl ClientControl {
         let confirmed = activity.lower(Flag::Confirmed);
         if let Some(path) = self.shared.link.path().filter(|_| moved || confirmed) {
             if confirmed {
+                if let Some(negotiator) = self.negotiator.as_mut() {
+                    negotiator.done_at = Some(now);
+                }
                 self.arrived(path, now);
             } else {
                 self.candidates.worked(path.endpoint);

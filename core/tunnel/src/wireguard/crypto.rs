@@ -145,10 +145,11 @@ pub(crate) fn xopen(
 /// HChaCha20 (draft-irtf-cfrg-xchacha-03, section 2.2): a subkey out of a key and 16 bytes of nonce.
 fn hchacha20(key: &[u8; 32], input: &[u8; 16]) -> Key {
     let mut state = Zeroizing::new([0_u32; 16]);
-    state[..4].copy_from_slice(&[0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574]);
-    let words = key.chunks_exact(4).chain(input.chunks_exact(4));
-    for (word, bytes) in state[4..].iter_mut().zip(words) {
-        *word = bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u32::from(*byte));
+    let (words, _) = b"expand 32-byte k".as_chunks::<4>();
+    let (key_words, _) = key.as_chunks::<4>();
+    let (input_words, _) = input.as_chunks::<4>();
+    for (word, bytes) in state.iter_mut().zip(words.iter().chain(key_words).chain(input_words)) {
+        *word = u32::from_le_bytes(*bytes);
     }
     for _ in 0..10 {
         for column in 0..4 {
@@ -160,7 +161,8 @@ fn hchacha20(key: &[u8; 32], input: &[u8; 16]) -> Key {
         }
     }
     let mut subkey = Zeroizing::new([0; 32]);
-    for (bytes, word) in subkey.chunks_exact_mut(4).zip(state[..4].iter().chain(&state[12..])) {
+    let ends = state.iter().take(4).chain(state.iter().skip(12));
+    for (bytes, word) in subkey.chunks_exact_mut(4).zip(ends) {
         bytes.copy_from_slice(&word.to_le_bytes());
     }
     subkey

@@ -20,12 +20,14 @@ mod message;
 mod negotiator;
 mod packet;
 mod replay;
+mod responder;
 mod session;
 mod sockets;
 mod timers;
 
 pub use client::{Client, ClientConfig};
 pub use handshake::Timestamp;
+pub use responder::{AddPeerError, PeerConfig, PeerId, PeerSink, PeerStats, Responder, ResponderConfig};
 
 /// Bytes that a datagram is longer than the packet in it, without the packet's padding.
 pub const OVERHEAD: usize = message::DATA_OVERHEAD;

@@ -7,9 +7,10 @@ use weft_model::DropReason;
 use weft_packet::IpView;
 
 /// A set of addresses as the far side's to use.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct SourceCheck {
-    allowed: Nets,
+    /// Nothing = everything.
+    allowed: Option<Nets>,
     refused: Nets,
 }
 
@@ -38,20 +39,22 @@ impl Nets {
             IpAddr::V6(address) => self.v6.iter().any(|(net, mask)| address.to_bits() & mask == *net),
         }
     }
-
-    fn is_empty(&self) -> bool {
-        self.v4.is_empty() && self.v6.is_empty()
-    }
 }
 
 impl SourceCheck {
     /// Allows `allowed`, or everything where that is empty, but none of `refused`.
     pub(crate) fn new(allowed: &[IpNet], refused: &[IpNet]) -> Self {
-        Self { allowed: Nets::new(allowed), refused: Nets::new(refused) }
+        let allowed = (!allowed.is_empty()).then(|| Nets::new(allowed));
+        Self { allowed, refused: Nets::new(refused) }
+    }
+
+    /// Allows `allowed` and nothing else.
+    pub(crate) fn only(allowed: &[IpNet]) -> Self {
+        Self { allowed: Some(Nets::new(allowed)), refused: Nets::default() }
     }
 
     fn passes(&self, source: IpAddr) -> bool {
-        (self.allowed.is_empty() || self.allowed.contains(source)) && !self.refused.contains(source)
+        self.allowed.as_ref().is_none_or(|nets| nets.contains(source)) && !self.refused.contains(source)
     }
 
     /// The IP packet at the front of an opened plaintext, without padding, if its source is the peer's to use.
@@ -90,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_packet_is_cut_to_its_own_length() {
-        let check = SourceCheck::default();
+        let check = SourceCheck::new(&[], &[]);
         let mut options = v4([1; 4], 24, 32);
         options[0] = 0x46;
         let mut short_header = v4([1; 4], 28, 32);
@@ -121,19 +124,20 @@ mod tests {
 
     #[test]
     fn the_source_must_be_the_far_sides_and_never_our_own() {
-        let cases: [(&[&str], &[&str], [u8; 4], bool); 6] = [
-            (&[], &[], [9, 9, 9, 9], true),
-            (&[], &["172.16.0.2/32"], [172, 16, 0, 2], false),
-            (&["10.0.0.0/8"], &[], [10, 1, 2, 3], true),
-            (&["10.0.0.0/8"], &[], [11, 1, 2, 3], false),
-            (&["::/0"], &[], [11, 1, 2, 3], false),
-            (&["0.0.0.0/0"], &["172.16.0.2/32"], [172, 16, 0, 3], true),
+        let cases = [
+            (vec![], vec![], [9, 9, 9, 9], true),
+            (vec![], vec!["172.16.0.2/32"], [172, 16, 0, 2], false),
+            (vec!["10.0.0.0/8"], vec![], [10, 1, 2, 3], true),
+            (vec!["10.0.0.0/8"], vec![], [11, 1, 2, 3], false),
+            (vec!["::/0"], vec![], [11, 1, 2, 3], false),
+            (vec!["0.0.0.0/0"], vec!["172.16.0.2/32"], [172, 16, 0, 3], true),
         ];
         for (allowed, refused, source, passes) in cases {
-            let check = SourceCheck::new(&nets(allowed), &nets(refused));
+            let check = SourceCheck::new(&nets(&allowed), &nets(&refused));
             let result = check.packet(&mut v4(source, 20, 20)).map(|_| ());
             assert_eq!(result, if passes { Ok(()) } else { Err(DropReason::SpoofedSource) }, "{allowed:?}");
         }
+        assert!(SourceCheck::only(&[]).packet(&mut v6(0, 40)).is_err(), "none is allowed");
         let check = SourceCheck::new(&nets(&["2000::/16"]), &[]);
         assert!(check.packet(&mut v6(0, 40)).is_ok());
         let check = SourceCheck::new(&nets(&["2001::/16"]), &[]);
