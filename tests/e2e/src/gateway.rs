@@ -22,19 +22,21 @@ pub struct GatewayServer {
 }
 
 impl GatewayServer {
-    /// Makes a gateway on `host`, sets its profile and starts it. `upstream` answers its resolver's questions.
+    /// Makes a gateway on `host` that blocks `blocked.example`, sets its profile and starts it. Its resolver asks the
+    /// host's own.
     ///
     /// # Errors
     /// A step failed; the message holds what the program said.
-    pub fn start(host: &Host, address: IpAddr, upstream: IpAddr, profile: &str) -> Result<Self> {
+    pub fn start(host: &Host, address: IpAddr, profile: &str) -> Result<Self> {
         let init = host
             .command(weft_gateway()?)
             .args(["init", "--dir", DIR, "--uplink", netlab::topology::INTERFACE])
             .args(["--public-address", &address.to_string()])
-            .args(["--upstream", &upstream.to_string()])
-            .args(["--block", "blocked.example"])
             .finish_on(host)?;
         let fingerprint = fingerprint_in(&init.stdout)?;
+        let config = format!("{DIR}/config.toml");
+        let text = host.read_file(&config)?;
+        host.write_file(&config, text.replacen("#block = []", "block = [\"blocked.example\"]", 1))?;
         let mut gateway = Self { host: host.clone(), address, fingerprint, process: None };
         gateway.set_profile(profile)?;
         gateway.run()?;

@@ -1,7 +1,7 @@
 //! What most tests begin with: the standard topology, a gateway and a device.
 
 use anyhow::Result;
-use netlab::topology::{GATEWAY, WEB};
+use netlab::topology::GATEWAY;
 use netlab::{Lab, Topology};
 
 use crate::device::Device;
@@ -25,7 +25,7 @@ impl Setup {
     pub fn new(lab: &Lab, profile: &str) -> Result<Self> {
         lab.require_tun()?;
         let topology = Topology::standard(lab)?;
-        let gateway = GatewayServer::start(&topology.gateway, GATEWAY.into(), WEB.into(), profile)?;
+        let gateway = GatewayServer::start(&topology.gateway, GATEWAY.into(), profile)?;
         let device = Device::start(&topology.device)?;
         Ok(Self { topology, gateway, device })
     }

@@ -55,7 +55,7 @@ impl Demo {
         println!("A device ({DEVICE}) in a LAN with a private resolver and a web server ({LAN}), a gateway");
         println!("({GATEWAY}) and a web server ({WEB}) in the internet: each a host of namespaces.");
         let topology = Topology::standard(lab)?;
-        let gateway = GatewayServer::start(&topology.gateway, GATEWAY.into(), WEB.into(), PROFILE)?;
+        let gateway = GatewayServer::start(&topology.gateway, GATEWAY.into(), PROFILE)?;
         let device = Device::start(&topology.device)?;
         // So that the commands below read as a user types them.
         let programs = weft()?;
