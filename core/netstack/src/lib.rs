@@ -6,8 +6,8 @@
 //! [`poll_packets`](Netstack::poll_packets), and [`poll_timeout`](Netstack::poll_timeout) names the next moment at
 //! which something is due. A flow at rest has none.
 //!
-//! The flows share the tunnel's address with the system's, so their local ports come from [`OWN_PORTS`], which lies
-//! outside every system's ephemeral range; who hands packets over claims the ports for them.
+//! The flows share the tunnel's address with the system's, so the caller chooses their local ports outside the
+//! system's ephemeral range, and claims them with whoever hands packets over.
 //!
 //! TCP is smoltcp's (RFC 9293, SACK, CUBIC), UDP is our own over smoltcp's wire formats. Fragments are not taken:
 //! segments fit the MTU by their MSS, and DNS over UDP is held below it by its EDNS size.
@@ -24,14 +24,8 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::ops::RangeInclusive;
-
 pub use flow::{CloseReason, FlowError, FlowEvent, FlowId, Received};
 pub use stack::Netstack;
-
-/// The local ports of the core's own flows: above Linux's default ephemeral range (32768 to 60999). Windows and
-/// Apple use 49152 to 65535, where the claims of who hands packets over keep the two apart.
-pub const OWN_PORTS: RangeInclusive<u16> = 61_000..=65_535;
 
 /// The most TCP flows at once. One takes up to [`SEND_BUFFER`] + [`RECEIVE_BUFFER`] = 128 KiB, so all take at most
 /// 8 MiB; what is not used is never touched and takes no memory.

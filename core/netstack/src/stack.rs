@@ -95,7 +95,7 @@ impl Netstack {
         if remote.is_ipv4() { self.v4 } else { self.v6 }
     }
 
-    /// Starts a TCP connection from `local_port`, which the caller takes from [`OWN_PORTS`](crate::OWN_PORTS).
+    /// Starts a TCP connection from `local_port`.
     ///
     /// [`FlowEvent::Established`] or [`FlowEvent::Closed`] follows, the latter after 15 s of silence at most.
     ///
