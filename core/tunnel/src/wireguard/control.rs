@@ -50,6 +50,8 @@ pub(crate) struct ClientControl {
     said: Said,
     /// Whether packets ever passed since the start.
     was_up: bool,
+    /// Whether the network changed since the far side was last heard.
+    unproven: bool,
     socket_error: Option<SocketError>,
     events: VecDeque<TransportEvent>,
     /// Handshake messages to be sent.
@@ -79,6 +81,7 @@ impl ClientControl {
             endpoint: None,
             said: Said::Nothing,
             was_up: false,
+            unproven: false,
             socket_error: None,
             events: VecDeque::new(),
             messages: Vec::new(),
@@ -231,7 +234,7 @@ impl ClientControl {
     /// Packets can pass, and the far side is at `from`.
     fn arrived(&mut self, from: Path, now: Instant) {
         let endpoint = from.endpoint;
-        let proves = self.campaign.take().is_some_and(|campaign| campaign.is_search());
+        self.campaign = None;
         self.shared.link.activity.lower(Flag::Handshake);
         self.candidates.worked(endpoint);
         self.endpoint = Some(endpoint);
@@ -244,7 +247,8 @@ impl ClientControl {
         }
         self.update_expected();
         self.was_up = true;
-        self.say_up(endpoint, proves);
+        let again = std::mem::take(&mut self.unproven);
+        self.say_up(endpoint, again);
     }
 
     fn say_up(&mut self, endpoint: SocketAddr, again: bool) {
@@ -384,6 +388,7 @@ impl Control for ClientControl {
         self.messages.clear();
         self.socket_error = None;
         self.campaign = None;
+        self.unproven = true;
         if self.said == Said::Lost {
             self.said = Said::Nothing;
         }
@@ -398,10 +403,16 @@ impl Control for ClientControl {
         for (path, message) in self.messages.drain(..) {
             out.datagram(path.socket, path.endpoint, message.len()).copy_from_slice(&message);
         }
-        let flushed = self.shared.link.flush(now, out);
+        let link = &self.shared.link;
+        let flushed = link.flush(now, out);
         let wanted = std::mem::take(&mut self.confirm) | std::mem::take(&mut self.keepalive_due);
         if wanted && !flushed {
-            self.shared.link.keepalive(now, out);
+            link.keepalive(now, out);
+        }
+        // What was just sent may have found the session old; the campaign's deadline is at once then.
+        if self.campaign.is_none() && self.started && link.activity.is_raised(Flag::Handshake) {
+            let last = self.negotiator.as_ref().and_then(|negotiator| negotiator.initiated_at);
+            self.campaign = Some(Campaign::new(now, !link.is_ready(now), last));
         }
     }
 

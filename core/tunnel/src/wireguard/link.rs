@@ -273,8 +273,8 @@ impl Link {
         let Some((session, path)) = self.ready(now) else { return false };
         let Some(counter) = session.reserve(1) else { return false };
         session.seal(counter, out.datagram(path.socket, path.endpoint, DATA_OVERHEAD));
-        // The caller works out its next deadline anyway.
-        let _ = self.activity.sent(now, false);
+        // The caller looks at the flags and works out its next deadline anyway.
+        let _ = (self.activity.sent(now, false), self.refresh_if(session.is_stale_for_sending(now)));
         true
     }
 

@@ -6,6 +6,8 @@
     reason = "a test that slips here fails, as it should"
 )]
 
+pub(crate) mod world;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -109,6 +111,7 @@ pub(crate) struct TestClient {
     pub(crate) refuse_sockets: bool,
     pub(crate) nudges: usize,
     outbox: Outbox,
+    deadline: Option<Instant>,
 }
 
 impl TestClient {
@@ -121,6 +124,7 @@ impl TestClient {
             refuse_sockets: false,
             nudges: 0,
             outbox: Outbox::new(),
+            deadline: None,
         }
     }
 
@@ -149,6 +153,7 @@ impl TestClient {
         }
         self.outbox.clear();
         self.transport.control.poll_transmit(now, &mut self.outbox);
+        self.deadline = self.transport.control.poll_timeout().map(|deadline| deadline.at);
         datagrams(&self.outbox)
     }
 
@@ -205,8 +210,9 @@ impl TestClient {
         self.settle(now)
     }
 
+    /// What the control sleeps to: asked for after each of its calls, as a runtime does.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.transport.control.poll_timeout().map(|deadline| deadline.at)
+        self.deadline
     }
 
     pub(crate) fn ups(&self) -> usize {
