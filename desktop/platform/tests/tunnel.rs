@@ -1,9 +1,13 @@
 //! The tunnel interface, its routes and its rule, in a lab.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
+
+mod common;
 
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
+use common::nets;
 use ipnet::IpNet;
 use netlab::{End, Host, Lab, Link};
 use weft_model::InterfacePlan;
@@ -11,10 +15,6 @@ use weft_platform::{Platform, PlatformError, TunOptions};
 
 fn plan(addresses: &[&str], mtu: u16) -> InterfacePlan {
     InterfacePlan { addresses: nets(addresses), mtu, metered: false }
-}
-
-fn nets(texts: &[&str]) -> Vec<IpNet> {
-    texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
 /// A host with a TUN device, or a skip where there are none.
@@ -41,7 +41,10 @@ fn addresses(host: &Host) -> Result<Vec<String>> {
 }
 
 fn routes(host: &Host) -> Result<Vec<String>> {
-    lines(host, "ip route show table 65743 2>/dev/null || true; ip -6 route show table 65743 2>/dev/null || true")
+    lines(
+        host,
+        "ip route show table 65743 2>/dev/null || true; ip -6 route show table 65743 2>/dev/null || true",
+    )
 }
 
 fn rules(host: &Host) -> Result<Vec<String>> {

@@ -50,8 +50,8 @@ fn own(netlink: &mut Netlink) -> Result<Owner, PlatformError> {
 
 fn commit(transaction: &Transaction, step: &'static str) -> Result<(), PlatformError> {
     let mut netlink = open()?;
-    // Where the limit stands, only a transaction that exceeds it fails, and says so.
-    let _ = sys::force_send_buffer(&netlink, transaction.bytes.len() + SLACK);
+    // Where the limit stands, only a transaction that exceeds it is refused.
+    let _ = sys::raise_send_buffer(&netlink, transaction.bytes.len() + SLACK);
     let Transaction { bytes, last } = transaction;
     netlink.transact(bytes, *last as usize, *last).map_err(|(_, error)| refused(step)(error))
 }

@@ -25,18 +25,22 @@ pub(super) fn make_tun(device: impl AsFd, name: &str) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Lets a socket send messages of up to about `bytes` at once, past the system's limit for users without privilege.
-pub(super) fn force_send_buffer(socket: &impl AsRawFd, bytes: usize) -> io::Result<()> {
+/// Lets a socket send messages of up to about `bytes` at once: past the system's limit (`net.core.wmem_max`) where the
+/// process may, which needs CAP_NET_ADMIN in the first user namespace, else up to it.
+pub(super) fn raise_send_buffer(socket: &impl AsRawFd, bytes: usize) -> io::Result<()> {
     let bytes = c_int::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
-    // SAFETY: the option's value is an int, which lives for the length of the call.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_SNDBUFFORCE,
-            (&raw const bytes).cast(),
-            size_of::<c_int>() as libc::socklen_t,
-        )
+    let set = |option| {
+        // SAFETY: the option's value is an int, which lives for the length of the call.
+        let result = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                option,
+                (&raw const bytes).cast(),
+                size_of::<c_int>() as libc::socklen_t,
+            )
+        };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    set(libc::SO_SNDBUFFORCE).or_else(|_| set(libc::SO_SNDBUF))
 }

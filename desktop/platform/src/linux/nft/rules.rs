@@ -3,8 +3,8 @@
 //! The base chains for local and forwarded packets stand at priority -10: behind conntrack (-200), other programs'
 //! marks (-150) and destination NAT (-100), so that the packet's last destination is judged, and before the chains where
 //! firewalls usually are (0). A packet whose route another program changes within the same hook still shows its first
-//! interface there; so [`POSTROUTING`] judges once more behind everything (300), where nothing can be answered but
-//! nothing can be changed either.
+//! interface there; so [`POSTROUTING`] judges once more, behind source NAT (100), by the interface that the packet
+//! leaves by in truth. Nothing can be answered there, only dropped.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -17,7 +17,7 @@ use super::{TABLE, TABLE_COMMENT, comment};
 const NF_ACCEPT: u32 = 1;
 /// Before the chains where firewalls usually are, behind everything that changes a destination.
 const EARLY: i32 = -10;
-/// Behind everything, source NAT (100) included.
+/// Behind source NAT (100).
 const LATE: i32 = 300;
 
 /// A message carries at most 64 KiB of elements (an attribute's length has 16 bits); one of an IPv6 range takes 40.
@@ -72,6 +72,10 @@ pub(in crate::linux) fn enforcement(
     openings: &[Opening],
     addresses: &[IpNet],
 ) -> Transaction {
+    enforcement_batch(tunnelled, openings, addresses).finish()
+}
+
+fn enforcement_batch(tunnelled: &[IpNet], openings: &[Opening], addresses: &[IpNet]) -> Batch {
     let mut batch = Batch::default();
     forget(&mut batch);
     batch.create(NfTablesMessage::NewTable(table()));
@@ -98,7 +102,7 @@ pub(in crate::linux) fn enforcement(
         }
         batch.append(NfTablesMessage::NewRule(RuleMessage { attributes }));
     }
-    batch.finish()
+    batch
 }
 
 fn sets(family: Family, tunnelled: &[IpNet], openings: &[Opening]) -> [(Set, Vec<Element>); 3] {

@@ -1,0 +1,30 @@
+//! What the tests share.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use anyhow::Result;
+use ipnet::IpNet;
+use netlab::Host;
+use weft_model::{FirewallPlan, Opening, Protocol};
+use weft_platform::Platform;
+
+pub(crate) fn nets(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+pub(crate) fn enforced(tunnelled: &[&str], openings: &[(Protocol, &str)]) -> FirewallPlan {
+    let openings = openings.iter().map(|(protocol, remote)| Opening {
+        purpose: "tunnel".to_owned(),
+        protocol: *protocol,
+        remote: remote.parse().unwrap(),
+    });
+    FirewallPlan::Enforced { tunnelled: nets(tunnelled), openings: openings.collect() }
+}
+
+pub(crate) fn apply(host: &Host, plan: &FirewallPlan, addresses: &[&str]) -> Result<()> {
+    let addresses = nets(addresses);
+    Ok(host.inside(|| Platform::native()?.firewall.apply(plan, &addresses))??)
+}
+
+pub(crate) fn clear(host: &Host) -> Result<()> {
+    Ok(host.inside(|| Platform::native()?.firewall.clear())??)
+}
