@@ -12,17 +12,26 @@
 //!
 //! Files named `ok-*` must be taken, files named `bad-*` must be refused; any others only must not panic.
 
+mod dns;
+mod gateway;
 mod ipc;
 mod model;
+mod netstack;
 mod packet;
 mod policy;
 mod resolver;
+mod script;
+mod wireguard;
 
+pub use dns::{dns_answer, dns_query};
+pub use gateway::{gateway_answer, gateway_query};
 pub use ipc::ipc_frame;
 pub use model::{orchestration_answer, profile_json, wg_quick};
+pub use netstack::netstack_packet;
 pub use packet::{packet_coalesce, packet_icmp, packet_split, packet_translate, packet_view};
 pub use policy::{policy_plan, policy_verdict};
 pub use resolver::resolv_conf;
+pub use wireguard::wireguard_session;
 
 /// What became of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +65,12 @@ macro_rules! targets {
 }
 
 targets! {
+    dns_answer,
+    dns_query,
+    gateway_answer,
+    gateway_query,
     ipc_frame,
+    netstack_packet,
     orchestration_answer,
     packet_coalesce,
     packet_icmp,
@@ -68,6 +82,7 @@ targets! {
     profile_json,
     resolv_conf,
     wg_quick,
+    wireguard_session,
 }
 
 /// Panics where an error's text is more than one line, or longer than anybody reads.

@@ -5,7 +5,9 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails here")]
 
+mod dns;
 mod packets;
+mod scripts;
 mod texts;
 
 use std::collections::BTreeMap;
@@ -18,7 +20,12 @@ type Seeds = Vec<(&'static str, Vec<u8>)>;
 
 fn seeds() -> BTreeMap<&'static str, Seeds> {
     BTreeMap::from([
+        ("dns_answer", dns::client_answer()),
+        ("dns_query", dns::query()),
+        ("gateway_answer", dns::answer()),
+        ("gateway_query", dns::query()),
         ("ipc_frame", texts::ipc_frame()),
+        ("netstack_packet", scripts::netstack()),
         ("orchestration_answer", texts::orchestration_answer()),
         ("packet_coalesce", packets::coalesce()),
         ("packet_icmp", packets::icmp()),
@@ -30,6 +37,7 @@ fn seeds() -> BTreeMap<&'static str, Seeds> {
         ("profile_json", texts::profile_json()),
         ("resolv_conf", texts::resolv_conf()),
         ("wg_quick", texts::wg_quick()),
+        ("wireguard_session", scripts::wireguard()),
     ])
 }
 

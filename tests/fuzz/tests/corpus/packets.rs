@@ -49,7 +49,7 @@ fn sealed(source: &str, destination: &str, number: u8, mut segment: Vec<u8>, at:
     segment
 }
 
-fn udp(source: &str, destination: &str, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn udp(source: &str, destination: &str, payload: &[u8]) -> Vec<u8> {
     let header = [&be(40000)[..], &be(443), &be(8 + payload.len()), &[0, 0]].concat();
     let segment = sealed(source, destination, protocol::UDP, [&header[..], payload].concat(), 6);
     ip(source, destination, protocol::UDP, 7, &segment)
@@ -65,7 +65,7 @@ fn tcp(source: &str, destination: &str, sequence: u32, id: u16, flags: u8, paylo
     ip(source, destination, protocol::TCP, id, &segment)
 }
 
-fn echo(source: &str, destination: &str) -> Vec<u8> {
+pub(crate) fn echo(source: &str, destination: &str) -> Vec<u8> {
     if source.contains(':') {
         let message = vec![128, 0, 0, 0, 0, 1, 0, 1, b'w', b'e'];
         let message = sealed(source, destination, protocol::ICMPV6, message, 2);
@@ -79,7 +79,7 @@ fn echo(source: &str, destination: &str) -> Vec<u8> {
 }
 
 /// "Fragmentation needed" about a packet that the device sent.
-fn too_big() -> Vec<u8> {
+pub(crate) fn too_big() -> Vec<u8> {
     let quoted = &udp(OWN_V4, FAR_V4, b"question")[..28];
     let mut message = [&[3, 4, 0, 0, 0, 0, 5, 0][..], quoted].concat();
     let sum = Sum::of(&message).checksum();
@@ -109,7 +109,7 @@ fn cut(mut packet: Vec<u8>, len: usize) -> Vec<u8> {
     packet
 }
 
-fn changed(mut packet: Vec<u8>, at: usize, to: u8) -> Vec<u8> {
+pub(crate) fn changed(mut packet: Vec<u8>, at: usize, to: u8) -> Vec<u8> {
     packet[at] = to;
     packet
 }
