@@ -20,7 +20,7 @@ mod seam;
 
 pub use error::PlatformError;
 #[cfg(target_os = "linux")]
-pub use linux::{resolv_conf_at, who_holds_port};
+pub use linux::{network_monitor, resolv_conf_at, who_holds_port};
 pub use record::{Before, DnsRecord};
 pub use seam::{
     Dns, DnsDescription, Firewall, NetworkMonitor, Platform, PortHolder, Restored, Routes, SystemDns,

@@ -6,8 +6,10 @@
 mod etc_file;
 mod firewall;
 mod link;
+mod monitor;
 mod netlink;
 mod nft;
+mod path;
 mod port;
 mod routes;
 mod rules;
@@ -21,7 +23,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::error::PlatformError;
 use crate::resolver_file::ResolverFile;
-use crate::seam::{Dns, Platform, TunOptions};
+use crate::seam::{Dns, NetworkMonitor, Platform, TunOptions};
 
 /// Where the resolvers' file is.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -55,6 +57,13 @@ impl Platform {
 }
 
 /// DNS settings in a file like /etc/resolv.conf, wherever it is.
+#[must_use]
 pub fn resolv_conf_at(path: PathBuf) -> Box<dyn Dns> {
     Box::new(ResolverFile(etc_file::EtcFile::new(path)))
+}
+
+/// The system's own network monitor.
+#[must_use]
+pub fn network_monitor() -> Box<dyn NetworkMonitor> {
+    Box::new(monitor::LinuxMonitor)
 }
