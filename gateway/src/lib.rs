@@ -7,9 +7,14 @@
 
 pub mod addresses;
 pub mod api;
+pub mod cli;
 pub mod config;
+pub mod control;
 pub mod dir;
 pub mod dns;
+pub mod host;
 pub mod pki;
+pub mod plane;
 pub mod registry;
+pub mod run;
 pub mod store;

@@ -1,3 +1,5 @@
 //! weft-gateway: tunnel endpoint, DoH resolver, device orchestration API and store.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    weft_gateway::cli::main()
+}

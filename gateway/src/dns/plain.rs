@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Resolver, wire};
 use crate::api::limit::{ConnectionLimiter, Source};
@@ -18,6 +18,8 @@ use crate::registry::Registry;
 const MAX_QUERIES: usize = 512;
 /// The time after which a silent TCP connection is closed.
 const IDLE: Duration = Duration::from_secs(10);
+/// The pause after the system refused to receive or accept.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What both fronts need.
 #[derive(Clone)]
@@ -29,20 +31,19 @@ pub struct PlainFront {
 }
 
 impl PlainFront {
-    /// Answers over UDP until the socket fails.
-    ///
-    /// # Errors
-    /// The socket's.
-    pub async fn serve_udp(self, socket: UdpSocket) -> std::io::Result<()> {
+    /// Answers over UDP for as long as it is polled.
+    pub async fn serve_udp(self, socket: UdpSocket) {
         let socket = Arc::new(socket);
         let working = Arc::new(Semaphore::new(MAX_QUERIES));
         let mut buffer = vec![0; 4096];
         loop {
             let (length, from) = match socket.recv_from(&mut buffer).await {
                 Ok(received) => received,
-                // A client that is gone says so by ICMP, which the next call reports.
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => continue,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "a query could not be received");
+                    sleep(PAUSE).await;
+                    continue;
+                }
             };
             let Ok(permit) = Arc::clone(&working).try_acquire_owned() else { continue };
             let query = buffer.get(..length).unwrap_or_default().to_vec();
@@ -58,17 +59,17 @@ impl PlainFront {
         }
     }
 
-    /// Answers over TCP until the listener fails.
-    ///
-    /// # Errors
-    /// The listener's.
-    pub async fn serve_tcp(
-        self,
-        listener: TcpListener,
-        places: Arc<ConnectionLimiter>,
-    ) -> std::io::Result<()> {
+    /// Answers over TCP for as long as it is polled.
+    pub async fn serve_tcp(self, listener: TcpListener, places: Arc<ConnectionLimiter>) {
         loop {
-            let (stream, from) = listener.accept().await?;
+            let (stream, from) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(PAUSE).await;
+                    continue;
+                }
+            };
             let Some(place) = places.enter(Source::from(from.ip())) else { continue };
             let front = self.clone();
             tokio::spawn(async move {

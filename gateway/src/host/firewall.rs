@@ -1,0 +1,158 @@
+//! The firewall's table `inet weft-gateway`: who may go where, and the address translation. Applied as one
+//! transaction by the program nft, which reads the rules from its standard input.
+
+use std::process::Stdio;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use super::HostError;
+use crate::addresses::{DEVICES_V4, DEVICES_V6, INNER_V4, INNER_V6};
+
+/// What the rules depend on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirewallPlan {
+    /// The tunnel interface.
+    pub interface: String,
+    /// The interfaces that devices' packets leave by.
+    pub uplinks: Vec<String>,
+    /// Whether devices may reach each other.
+    pub device_to_device: bool,
+    /// Whether devices may reach all services of this machine.
+    pub host_access: bool,
+    /// Whether IPv4 is forwarded for the devices alone, as nothing was forwarded before.
+    pub guard_v4: bool,
+    /// The same for IPv6.
+    pub guard_v6: bool,
+}
+
+/// The rules as nft reads them. They stand in the place of whatever the table held before.
+#[must_use]
+pub fn script(plan: &FirewallPlan) -> String {
+    let tun = &plan.interface;
+    let uplinks = plan.uplinks.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    let among = if plan.device_to_device { "accept" } else { "reject with icmpx admin-prohibited" };
+    let host = if plan.host_access { "accept" } else { "reject with icmpx admin-prohibited" };
+    let guard_v4 = if plan.guard_v4 { "meta nfproto ipv4 drop" } else { "" };
+    let guard_v6 = if plan.guard_v6 { "meta nfproto ipv6 drop" } else { "" };
+    format!(
+        r#"add table inet weft-gateway
+delete table inet weft-gateway
+table inet weft-gateway {{
+    chain prerouting {{
+        type filter hook prerouting priority raw; policy accept;
+        iifname "{tun}" accept
+        ip saddr {DEVICES_V4} drop
+        ip6 saddr {DEVICES_V6} drop
+        iifname "lo" accept
+        ip daddr {INNER_V4} drop
+        ip6 daddr {INNER_V6} drop
+    }}
+    chain input {{
+        type filter hook input priority filter; policy accept;
+        iifname "{tun}" jump from_devices
+    }}
+    chain from_devices {{
+        ct state established,related accept
+        ip daddr {INNER_V4} jump inner
+        ip6 daddr {INNER_V6} jump inner
+        {host}
+    }}
+    chain inner {{
+        meta l4proto {{ icmp, ipv6-icmp }} accept
+        tcp dport {{ 53, 80, 443 }} accept
+        udp dport 53 accept
+    }}
+    chain forward {{
+        type filter hook forward priority filter; policy accept;
+        iifname "{tun}" oifname "{tun}" {among}
+        iifname "{tun}" oifname {{ {uplinks} }} accept
+        iifname "{tun}" reject with icmpx admin-prohibited
+        oifname "{tun}" ct state established,related accept
+        oifname "{tun}" drop
+        {guard_v4}
+        {guard_v6}
+    }}
+    chain postrouting {{
+        type nat hook postrouting priority srcnat; policy accept;
+        oifname {{ {uplinks} }} ip saddr {DEVICES_V4} masquerade
+        oifname {{ {uplinks} }} ip6 saddr {DEVICES_V6} masquerade
+    }}
+}}
+"#
+    )
+}
+
+/// Checks that nft is there.
+pub(super) async fn check() -> Result<(), HostError> {
+    let status = Command::new("nft").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.await.map(drop).map_err(HostError::NoNft)
+}
+
+/// Puts the rules in place.
+pub(super) async fn apply(plan: &FirewallPlan) -> Result<(), HostError> {
+    feed(&script(plan)).await
+}
+
+/// Removes the table; harmless where there is none.
+pub(super) async fn remove() -> Result<(), HostError> {
+    feed("add table inet weft-gateway\ndelete table inet weft-gateway\n").await
+}
+
+async fn feed(script: &str) -> Result<(), HostError> {
+    let mut child = Command::new("nft")
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(HostError::NoNft)?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(script.as_bytes()).await?;
+    }
+    let output = child.wait_with_output().await?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let first = text.lines().next().unwrap_or("no reason given");
+    Err(HostError::Nft(first.chars().take(200).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> FirewallPlan {
+        FirewallPlan {
+            interface: "weftgw0".to_owned(),
+            uplinks: vec!["eth0".to_owned(), "wan.7".to_owned()],
+            device_to_device: false,
+            host_access: false,
+            guard_v4: true,
+            guard_v6: false,
+        }
+    }
+
+    #[test]
+    fn the_configuration_decides_who_may_reach_whom() {
+        let line = |plan: &FirewallPlan, start: &str| {
+            let script = script(plan);
+            script.lines().find(|line| line.trim().starts_with(start)).unwrap_or_default().to_owned()
+        };
+        let among = "iifname \"weftgw0\" oifname \"weftgw0\"";
+        assert!(line(&plan(), among).ends_with("reject with icmpx admin-prohibited"));
+        assert!(line(&FirewallPlan { device_to_device: true, ..plan() }, among).ends_with("accept"));
+        let host = |plan| script(&plan).split("jump inner\n").last().unwrap().trim_start().to_owned();
+        assert!(host(plan()).starts_with("reject"));
+        assert!(host(FirewallPlan { host_access: true, ..plan() }).starts_with("accept"));
+        assert!(script(&plan()).contains("ipv4 drop") && !script(&plan()).contains("ipv6 drop"));
+        assert!(line(&plan(), "oifname { \"eth0\", \"wan.7\" } ip saddr").contains("100.96.0.0/12"));
+    }
+
+    #[test]
+    fn the_table_is_replaced_in_one_transaction() {
+        assert!(script(&plan()).starts_with("add table inet weft-gateway\ndelete table inet weft-gateway\n"));
+    }
+}
