@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::seam::PortHolder;
+
 /// Why a step failed: one line, what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -50,6 +52,15 @@ pub enum PlatformError {
     FirewallHeld {
         /// The table's name.
         name: String,
+    },
+    /// Another program has the DNS proxy's port open.
+    #[error("{0}, which the DNS proxy needs: stop it, or let it listen on its own addresses alone")]
+    PortHeld(PortHolder),
+    /// The process may not open the DNS proxy's port.
+    #[error("the privilege to open port {port} is missing: run weftd as root or with CAP_NET_BIND_SERVICE")]
+    PortNotPrivileged {
+        /// The port.
+        port: u16,
     },
     /// The tunnel interface is not there.
     #[error("the interface {name} is not there")]

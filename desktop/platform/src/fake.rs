@@ -301,6 +301,10 @@ impl FileHost for FakePart {
         Ok(())
     }
 
+    fn preflight(&self) -> Result<(), PlatformError> {
+        self.0.step(Step::Preflight).map(drop)
+    }
+
     fn claim(&mut self) -> Result<Vec<IpAddr>, PlatformError> {
         self.0.step(Step::DnsClaim)?.state.claimed = true;
         Ok(proxy_addresses(true))

@@ -24,6 +24,9 @@ pub(crate) trait FileHost: Send {
     /// Puts `state` there, in one step where the system lets it.
     fn store(&mut self, state: &Before) -> Result<(), PlatformError>;
 
+    /// As [`Dns::preflight`].
+    fn preflight(&self) -> Result<(), PlatformError>;
+
     /// As [`Dns::claim_addresses`].
     fn claim(&mut self) -> Result<Vec<IpAddr>, PlatformError>;
 
@@ -60,6 +63,10 @@ fn same(left: &Before, right: &Before) -> bool {
 }
 
 impl<H: FileHost> Dns for ResolverFile<H> {
+    fn preflight(&self) -> Result<(), PlatformError> {
+        self.0.preflight()
+    }
+
     fn system(&self) -> Result<SystemDns, PlatformError> {
         Ok(system_dns(self.0.load()?.content()))
     }

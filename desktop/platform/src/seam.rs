@@ -135,6 +135,13 @@ pub struct DnsDescription {
 /// A change takes three steps, so that it can be taken back after a crash at any moment: [`Dns::prepare`] notes in the
 /// record what is about to be written, whoever calls keeps the record where it survives, then [`Dns::apply`] writes.
 pub trait Dns: Send {
+    /// Whether the DNS proxy's port can be opened, both UDP and TCP, on those of its addresses that are the device's own
+    /// already. To be asked before the proxy runs, which holds the port itself.
+    ///
+    /// # Errors
+    /// [`PlatformError::PortHeld`], [`PlatformError::PortNotPrivileged`].
+    fn preflight(&self) -> Result<(), PlatformError>;
+
     /// The resolvers in force, without Weft's own. While Weft's settings are in force, those of before are
     /// [`DnsRecord::system`].
     ///
@@ -238,14 +245,15 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Whether every part can work: the first thing that is missing or that another program holds, or nothing.
+    /// Whether every part can work, to be asked before any of them is used.
     ///
     /// # Errors
-    /// What is missing, in one line that says what to do.
+    /// The first thing that is missing or that another program holds, in one line that says what to do.
     pub fn preflight(&self) -> Result<(), PlatformError> {
         self.tun.preflight()?;
         self.firewall.preflight()?;
-        self.routes.preflight()
+        self.routes.preflight()?;
+        self.dns.preflight()
     }
 }
 

@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use weft_model::DNS_PROXY_ADDRESSES;
 
-use super::link;
 use super::netlink::Netlink;
+use super::{link, port};
 use crate::error::PlatformError;
 use crate::record::Before;
 use crate::resolver_file::{FileHost, proxy_addresses};
 
+/// The DNS proxy's port (RFC 1035).
+const DNS_PORT: u16 = 53;
 /// A longer file is no resolv.conf.
 const MAX_FILE: u64 = 1 << 20;
 /// The bits of a mode that chmod(2) takes.
@@ -176,6 +178,10 @@ impl FileHost for EtcFile {
 
     fn store(&mut self, state: &Before) -> Result<(), PlatformError> {
         self.write(state).map_err(|error| self.error("cannot be written", &error))
+    }
+
+    fn preflight(&self) -> Result<(), PlatformError> {
+        DNS_PROXY_ADDRESSES.into_iter().try_for_each(|address| port::preflight(DNS_PORT, address))
     }
 
     fn claim(&mut self) -> Result<Vec<IpAddr>, PlatformError> {

@@ -1,11 +1,13 @@
 //! Who has a port open, or a TUN device: best effort, out of /proc, so that an error may name the culprit.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 
+use rustix::io::Errno;
 use weft_model::Protocol;
 
+use crate::error::PlatformError;
 use crate::seam::PortHolder;
 
 /// The calling thread's own network, which may differ from that of the process.
@@ -32,6 +34,29 @@ pub fn who_holds_port(port: u16, address: IpAddr) -> Option<PortHolder> {
             .find(|(local, _)| local.port() == port && stands_in_the_way(local.ip(), address))?;
         Some(PortHolder { protocol, local, process: who_holds_socket(inode) })
     })
+}
+
+/// Whether a port can be opened, both UDP and TCP. An address that is not the device's own is left out.
+pub(super) fn preflight(port: u16, address: IpAddr) -> Result<(), PlatformError> {
+    let local = SocketAddr::new(address, port);
+    let attempts = [
+        (Protocol::Udp, UdpSocket::bind(local).map(drop)),
+        (Protocol::Tcp, TcpListener::bind(local).map(drop)),
+    ];
+    for (protocol, attempt) in attempts {
+        let Err(error) = attempt else { continue };
+        match Errno::from_io_error(&error) {
+            Some(Errno::ADDRINUSE) => {
+                let unknown = PortHolder { protocol, local, process: None };
+                return Err(PlatformError::PortHeld(who_holds_port(port, address).unwrap_or(unknown)));
+            }
+            Some(Errno::ACCESS | Errno::PERM) => return Err(PlatformError::PortNotPrivileged { port }),
+            // Without the address, or without its whole family, nobody else can have the port there.
+            Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT) => {}
+            _ => return Err(PlatformError::system(format!("opening {local}"), error)),
+        }
+    }
+    Ok(())
 }
 
 /// A socket bound to all IPv6 addresses usually takes IPv4 too.
@@ -165,7 +190,7 @@ mod tests {
 
     #[test]
     fn an_open_port_is_named() {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let local = socket.local_addr().unwrap();
         let holder = who_holds_port(local.port(), local.ip()).unwrap();
         assert_eq!((holder.protocol, holder.local), (Protocol::Udp, local));
