@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519;
-use common::{Sent, TestClient, anchor, key, packet};
+use common::world::{GatewaySink, gateway};
+use common::{Sent, TestClient, anchor, datagrams, key, packet};
 use weft_model::PresharedKey;
-use weft_tunnel::TransportEvent;
-use weft_tunnel::wireguard::ClientConfig;
+use weft_packet::Run;
+use weft_tunnel::wireguard::{ClientConfig, PeerConfig, PeerId, Responder};
+use weft_tunnel::{Nudge, Outbox, Sealed, SocketId, TransportEvent};
 
 const OURS: u8 = 1;
 const THEIRS: u8 = 2;
@@ -209,4 +211,101 @@ fn their_cookie_lets_our_next_initiation_pass() {
     assert_eq!(second[0].bytes[0], 1);
     exchange(&mut ours, &mut tunn, second, later);
     assert_eq!(ours.ups(), 1);
+}
+
+/// boringtun as a client of our responder.
+struct AtGateway {
+    gateway: Responder,
+    peer: PeerId,
+    tunn: Tunn,
+    sink: GatewaySink,
+    now: Instant,
+}
+
+impl AtGateway {
+    fn new(preshared: Option<u8>, handshakes_per_second: u32) -> Self {
+        let anchor = anchor();
+        let gateway = gateway(anchor, 1, handshakes_per_second);
+        let config = PeerConfig {
+            public_key: key(OURS).public(),
+            preshared_key: preshared.map(|byte| PresharedKey::from([byte; 32])),
+            allowed_ips: vec!["172.16.0.2/32".parse().unwrap()],
+            endpoint: None,
+            keepalive: None,
+            last_timestamp: None,
+        };
+        let peer = gateway.add_peer(&config).unwrap();
+        let public = x25519::PublicKey::from(*key(THEIRS).public().as_bytes());
+        let preshared = preshared.map(|byte| [byte; 32]);
+        let tunn = Tunn::new(x25519::StaticSecret::from([OURS; 32]), public, preshared, None, 7, None);
+        Self { gateway, peer, tunn, sink: GatewaySink::default(), now: anchor.instant }
+    }
+
+    /// Carries datagrams to the gateway and back until both are silent; gives what boringtun let out.
+    fn exchange(&mut self, to_gateway: Vec<Vec<u8>>, to_tunn: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let from = "198.51.100.7:40000".parse().unwrap();
+        let (mut to_gateway, mut to_tunn, mut packets) = (to_gateway, to_tunn, Vec::new());
+        while !to_gateway.is_empty() || !to_tunn.is_empty() {
+            let mut out = Outbox::new();
+            for mut bytes in to_gateway.drain(..) {
+                let len = bytes.len();
+                let sink = &mut self.sink;
+                if self.gateway.open(SocketId(1), from, &mut bytes, len, self.now, sink) == Nudge::Control {
+                    let _ = self.gateway.handle_control(self.now, &mut out);
+                }
+            }
+            to_tunn.extend(datagrams(&out).into_iter().map(|sent| sent.bytes));
+            for bytes in to_tunn.drain(..) {
+                let (back, let_out) = theirs_receive(&mut self.tunn, &bytes);
+                to_gateway.extend(back);
+                packets.extend(let_out);
+            }
+        }
+        packets
+    }
+
+    fn initiation(&mut self) -> Vec<u8> {
+        let mut room = vec![0; 256];
+        match self.tunn.format_handshake_initiation(&mut room, true) {
+            TunnResult::WriteToNetwork(bytes) => bytes.to_vec(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn check_data(&mut self) {
+        let datagram = encapsulate(&mut self.tunn, &packet_out(300));
+        self.exchange(vec![datagram], Vec::new());
+        assert_eq!(self.sink.packets.pop(), Some((self.peer, packet_out(300))));
+        let mut out = Outbox::new();
+        let run = Run::from_packet(&packet_in(301)).unwrap();
+        assert!(matches!(self.gateway.seal(self.peer, run, self.now, &mut out), Sealed::Done(..)));
+        let datagrams = datagrams(&out).into_iter().map(|sent| sent.bytes).collect();
+        assert_eq!(self.exchange(Vec::new(), datagrams), [packet_in(301)]);
+    }
+}
+
+#[test]
+fn our_responder_serves_them_and_their_renewals() {
+    for preshared in [None, Some(9)] {
+        let mut world = AtGateway::new(preshared, 100);
+        for _ in 0..4 {
+            let initiation = world.initiation();
+            world.exchange(vec![initiation], Vec::new());
+            world.check_data();
+            // boringtun dates its messages by the machine's clock; ours takes them as they come.
+            world.now += Duration::from_secs(120);
+        }
+        assert!(world.gateway.drops().is_empty(), "{:?}", world.gateway.drops());
+    }
+}
+
+#[test]
+fn they_take_our_cookie_and_come_back_with_it() {
+    let mut world = AtGateway::new(None, 0);
+    let initiation = world.initiation();
+    world.exchange(vec![initiation], Vec::new());
+    assert_eq!(world.gateway.peer_stats(world.peer, world.now).unwrap().endpoint, None);
+    let initiation = world.initiation();
+    world.exchange(vec![initiation], Vec::new());
+    world.check_data();
 }

@@ -182,3 +182,106 @@ impl Keyring {
         [&self.current, &self.previous, &self.next].into_iter().flatten()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::wireguard::message::DATA_OVERHEAD;
+
+    fn session(local: u32, initiator: bool, now: Instant) -> Session {
+        let key = |byte| Zeroizing::new([byte; 32]);
+        let keys = TransportKeys { send: key(1), receive: key(1), local, remote: local, initiator };
+        Session::new(&keys, now)
+    }
+
+    #[test]
+    fn counters_end_before_they_could_repeat() {
+        let session = session(1, true, Instant::now());
+        assert_eq!((session.reserve(3), session.reserve(1)), (Some(0), Some(3)));
+        session.next_counter.store(REJECT_AFTER_MESSAGES - 2, Ordering::Relaxed);
+        assert_eq!(session.reserve(3), None);
+        assert_eq!(session.reserve(2), Some(REJECT_AFTER_MESSAGES - 2));
+        assert_eq!(session.reserve(1), None);
+        assert_eq!(session.reserve(u64::MAX), None);
+    }
+
+    #[test]
+    fn a_session_goes_stale_by_its_age_and_by_its_messages() {
+        let now = Instant::now();
+        let at = |secs| now + Duration::from_secs(secs);
+        let cases = [
+            (true, 119, false, false, true),
+            (true, 120, true, false, true),
+            (true, 165, true, true, true),
+            (true, 180, true, true, false),
+            (false, 179, false, false, true),
+            (false, 180, false, false, false),
+        ];
+        for (initiator, secs, sending, receiving, alive) in cases {
+            let session = session(1, initiator, now);
+            let at = at(secs);
+            assert_eq!(session.is_stale_for_sending(at), sending, "{secs}");
+            assert_eq!(session.is_stale_for_receiving(at), receiving, "{secs}");
+            assert_eq!(session.is_alive(at), alive, "{secs}");
+        }
+        let busy = session(1, false, now);
+        busy.next_counter.store(REKEY_AFTER_MESSAGES + 1, Ordering::Relaxed);
+        assert!(busy.is_stale_for_sending(now));
+    }
+
+    #[test]
+    fn a_message_opens_once_and_a_forged_one_spoils_nothing() {
+        let session = session(1, true, Instant::now());
+        let mut datagram = vec![7; 48 + DATA_OVERHEAD];
+        session.seal(5, &mut datagram);
+        let mut forged = datagram.clone();
+        forged[30] ^= 1;
+        assert_eq!(session.opener().open(&mut forged), Err(DropReason::BadSeal));
+        assert_eq!(session.opener().open(&mut datagram.clone()).unwrap(), [7; 48]);
+        assert_eq!(session.opener().open(&mut datagram), Err(DropReason::Replay));
+    }
+
+    #[test]
+    fn padding_goes_to_sixteen_and_never_beyond_the_mtu() {
+        let cases = [(0, 0), (1, 16), (16, 16), (17, 32), (1279, 1280), (1280, 1280)];
+        for (len, padded) in cases {
+            assert_eq!(padded_len(len, 1280), padded);
+        }
+        assert_eq!(
+            (padded_len(1418, 1420), padded_len(1405, 1420), padded_len(1400, 1420)),
+            (1420, 1408, 1408)
+        );
+    }
+
+    #[test]
+    fn the_keyring_sends_by_what_the_far_side_surely_has() {
+        let now = Instant::now();
+        let mut ring = Keyring::default();
+        let sending = |ring: &Keyring| ring.sending(now).map(|session| session.local);
+        let known = |ring: &Keyring| {
+            let mut known: Vec<_> = ring.all().map(|session| session.local).collect();
+            known.sort_unstable();
+            known
+        };
+        ring.install_answered(session(1, false, now));
+        assert_eq!((sending(&ring), ring.awaits(1)), (None, true), "not confirmed yet");
+        assert!(!ring.confirm(9) && ring.confirm(1) && !ring.confirm(1));
+        assert_eq!(sending(&ring), Some(1));
+        ring.install_initiated(session(2, true, now));
+        assert_eq!((sending(&ring), known(&ring)), (Some(2), vec![1, 2]), "late packets still open");
+        ring.install_answered(session(3, false, now));
+        assert_eq!((sending(&ring), known(&ring)), (Some(2), vec![2, 3]));
+        ring.install_answered(session(4, false, now));
+        assert_eq!(known(&ring), [2, 4]);
+        ring.install_initiated(session(5, true, now));
+        assert_eq!((sending(&ring), known(&ring)), (Some(5), vec![4, 5]));
+        let later = now + REJECT_AFTER_TIME;
+        assert!(ring.sending(later).is_none() && ring.find(5, later).is_none());
+        ring.purge(later);
+        assert_eq!(ring.all().count(), 0);
+    }
+}

@@ -216,3 +216,85 @@ impl Activity {
         self.flags.store(0, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed(u32);
+
+    impl Entropy for Fixed {
+        fn fill(&mut self, bytes: &mut [u8]) {
+            bytes.copy_from_slice(&self.0.to_le_bytes());
+        }
+    }
+
+    #[test]
+    fn the_times_are_those_of_the_paper() {
+        // Section 6.1, table 1.
+        assert_eq!(REKEY_AFTER_MESSAGES, 1_152_921_504_606_846_976);
+        assert_eq!(REJECT_AFTER_MESSAGES, 18_446_744_073_709_543_423);
+        let seconds = [
+            (REKEY_AFTER_TIME, 120),
+            (REJECT_AFTER_TIME, 180),
+            (REKEY_ATTEMPT_TIME, 90),
+            (REKEY_TIMEOUT, 5),
+            (KEEPALIVE_TIMEOUT, 10),
+        ];
+        for (time, expected) in seconds {
+            assert_eq!(time.as_secs(), expected);
+        }
+        assert_eq!(REKEY_ON_RECEIVE, REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT);
+        assert_eq!(SILENCE, KEEPALIVE_TIMEOUT + REKEY_TIMEOUT);
+    }
+
+    #[test]
+    fn jitter_is_a_third_of_a_second_at_most() {
+        for (bytes, millis) in [(0, 0), (333, 333), (334, 0), (335, 1)] {
+            assert_eq!(jitter(&mut Fixed(bytes)), Duration::from_millis(millis));
+        }
+    }
+
+    /// What the data path and control do, and what is then awaited.
+    #[test]
+    fn deadlines_follow_what_passed() {
+        let epoch = Instant::now();
+        let at = |secs: u64| epoch + Duration::from_secs(secs);
+        let activity = Activity::new(epoch, None);
+        let next = || activity.next_deadline(std::iter::empty()).map(|deadline| deadline.at);
+        assert_eq!(next(), None);
+        assert_eq!(activity.sent(at(1), true), Nudge::Control, "control slept without an end");
+        assert_eq!(activity.sent(at(2), true), Nudge::None);
+        assert_eq!(next(), Some(at(16)), "the first unanswered packet counts");
+        assert_eq!(activity.received(at(3), true), Nudge::Control, "its keepalive is due before that");
+        assert_eq!(next(), Some(at(13)));
+        assert_eq!(activity.sent(at(4), true), Nudge::None, "control wakes before that");
+        assert_eq!(activity.received(at(5), false), Nudge::None);
+        assert_eq!(next(), None, "an empty packet is an answer and wants none");
+    }
+
+    #[test]
+    fn control_is_nudged_once_between_its_deadlines_however_much_passes() {
+        let epoch = Instant::now();
+        let activity = Activity::new(epoch, None);
+        let mut nudges = 0;
+        for step in 0..1000 {
+            let now = epoch + Duration::from_millis(step);
+            for nudge in [activity.sent(now, true), activity.received(now, true)] {
+                nudges += usize::from(nudge == Nudge::Control);
+            }
+        }
+        assert_eq!(nudges, 2, "one for each of the two deadlines, the second being earlier");
+    }
+
+    #[test]
+    fn a_flag_nudges_when_it_is_raised_and_not_while_it_stands() {
+        let activity = Activity::new(Instant::now(), None);
+        assert_eq!(activity.raise(Flag::Handshake), Nudge::Control);
+        assert_eq!(activity.raise(Flag::Handshake), Nudge::None);
+        assert_eq!(activity.raise(Flag::Moved), Nudge::Control);
+        assert!(activity.lower(Flag::Handshake) && !activity.lower(Flag::Handshake));
+        assert!(activity.is_raised(Flag::Moved));
+        assert_eq!(activity.raise(Flag::Handshake), Nudge::Control);
+    }
+}

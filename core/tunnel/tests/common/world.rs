@@ -133,7 +133,7 @@ impl World {
 
     pub(crate) fn start(&mut self) {
         let sent = self.client.start(self.now);
-        self.from_client(sent);
+        self.client_sent(sent);
     }
 
     /// Starts and lets the first handshake come to its end.
@@ -164,7 +164,7 @@ impl World {
         }
     }
 
-    pub(crate) fn from_client(&mut self, sent: Vec<Sent>) {
+    pub(crate) fn client_sent(&mut self, sent: Vec<Sent>) {
         for Sent { to, bytes, .. } in sent {
             self.wire.push((self.elapsed(), false, bytes[0], bytes.len()));
             let from = self.client_at;
@@ -172,7 +172,7 @@ impl World {
         }
     }
 
-    pub(crate) fn from_gateway(&mut self, out: &Outbox) {
+    pub(crate) fn gateway_sent(&mut self, out: &Outbox) {
         for Sent { socket, to, bytes } in datagrams(out) {
             self.wire.push((self.elapsed(), true, bytes[0], bytes.len()));
             let from = gateway_at(u16::try_from(socket.0).expect("sockets are numbered by port"));
@@ -184,7 +184,7 @@ impl World {
         loop {
             let mut out = Outbox::new();
             let nudge = self.gateway.handle_control(self.now, &mut out);
-            self.from_gateway(&out);
+            self.gateway_sent(&out);
             if nudge == Nudge::None {
                 return;
             }
@@ -195,7 +195,7 @@ impl World {
         if !delivery.to_gateway {
             if delivery.to == self.client_at {
                 let sent = self.client.receive(delivery.from, &delivery.bytes, self.now);
-                self.from_client(sent);
+                self.client_sent(sent);
             }
             return;
         }
@@ -230,7 +230,7 @@ impl World {
             } else if client == Some(next) {
                 self.client_wakes += 1;
                 let sent = self.client.timeout(self.now);
-                self.from_client(sent);
+                self.client_sent(sent);
             } else {
                 self.gateway_wakes += 1;
                 self.gateway_control();
@@ -250,7 +250,7 @@ impl World {
     /// The client sends a packet with this payload.
     pub(crate) fn client_sends(&mut self, payload: &[u8]) -> bool {
         let (sent, taken) = self.client.send(&packet(CLIENT_INNER, SERVER_INNER, payload), self.now);
-        self.from_client(sent);
+        self.client_sent(sent);
         taken
     }
 
@@ -263,7 +263,7 @@ impl World {
             Sealed::Dropped(_, _, nudge) => (nudge, false),
             Sealed::Blocked(_) => panic!("WireGuard is no stream"),
         };
-        self.from_gateway(&out);
+        self.gateway_sent(&out);
         if nudge == Nudge::Control {
             self.gateway_control();
         }
@@ -273,7 +273,7 @@ impl World {
     pub(crate) fn change_network(&mut self) {
         self.client.transport.control.handle_network_change(self.now);
         let sent = self.client.settle(self.now);
-        self.from_client(sent);
+        self.client_sent(sent);
     }
 
     /// When messages of a type went out, in seconds since the start.
