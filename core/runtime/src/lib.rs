@@ -2,6 +2,11 @@
 
 pub mod data_plane;
 pub mod flows;
+pub mod http;
+pub mod orchestration;
 pub mod pool;
 pub mod sockets;
+#[cfg(test)]
+mod testing;
+pub mod tls;
 pub mod tun;
