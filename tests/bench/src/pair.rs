@@ -35,23 +35,21 @@ pub(crate) fn raise(field: &Field, mtu: u16) -> Result<Raised> {
     let (ours, theirs) = (Keys::generate(&field.device)?, Keys::generate(&field.far)?);
     field.far.forward()?;
     field.far.masquerade(UPLINK)?;
-    let far = start(&field.far, &theirs, &ours.public, DEVICE, mtu)?;
-    field.far.add_address(INTERFACE, "100.96.0.1/24")?;
-    let device = start(&field.device, &ours, &theirs.public, FAR, mtu)?;
-    field.device.add_address(INTERFACE, "100.96.0.2/24")?;
+    let far = start(&field.far, "100.96.0.1/32", &theirs, &ours.public, DEVICE, mtu)?;
+    field.far.add_route(&format!("100.96.0.2 dev {INTERFACE}"))?;
+    let device = start(&field.device, "100.96.0.2/32", &ours, &theirs.public, FAR, mtu)?;
     field.device.add_route(&format!("{INSIDE} dev {INTERFACE}"))?;
     Ok(Raised { device: vec![device.id()], far: vec![far.id()], _programs: Box::new((device, far)) })
 }
 
-fn start(host: &Host, own: &Keys, other: &str, remote: Ipv4Addr, mtu: u16) -> Result<Process> {
+fn start(host: &Host, address: &str, own: &Keys, other: &str, remote: Ipv4Addr, mtu: u16) -> Result<Process> {
     let key = "/run/weft-tunnel-pair.key";
     host.write_file(key, &own.private)?;
     let mut command = host.command(find()?);
-    command.args(["--interface", INTERFACE, "--mtu", &mtu.to_string(), "--port", &PORT.to_string()]);
+    command.args(["--address", address, "--mtu", &mtu.to_string(), "--port", &PORT.to_string()]);
     command.args(["--private-key-file", key, "--peer", other]);
     command.args(["--endpoint", &SocketAddr::from((remote, PORT)).to_string()]);
     let process = host.spawn(command)?;
     process.wait_for_line("ready", SOON).with_context(|| format!("{PROGRAM} on {host}"))?;
-    host.run(["ip", "link", "set", "dev", INTERFACE, "up"])?;
     Ok(process)
 }

@@ -24,6 +24,9 @@ pub(crate) struct Row {
     pub(crate) higher_is_better: bool,
 }
 
+/// Weft's.
+const OURS: [Contender; 2] = [Contender::Weft, Contender::TunnelPair];
+
 /// A row for every figure and peer.
 #[must_use]
 pub(crate) fn rows(samples: &Samples) -> Vec<Row> {
@@ -67,27 +70,29 @@ fn rounded(value: f64) -> f64 {
     format!("{value:.3e}").parse().unwrap_or(value)
 }
 
-/// The table for people: a line for each figure, a column for each tunnel, and Weft's ratio to the best peer.
+/// The table for people: a line for each figure, a column for each tunnel, and the ratio of Weft and of its data
+/// plane alone to the best peer.
 #[must_use]
 pub(crate) fn table(samples: &Samples) -> String {
     let columns = Contender::ALL.into_iter().filter(|column| samples.has(*column)).collect::<Vec<_>>();
     let mut head = vec!["figure".to_owned(), "unit".to_owned()];
     head.extend(columns.iter().map(|column| column.name().to_owned()));
-    head.push("weft / best peer".to_owned());
+    let ours = OURS.into_iter().filter(|own| samples.has(*own)).collect::<Vec<_>>();
+    head.extend(ours.iter().map(|own| format!("{own} / best peer")));
     let mut lines = vec![head];
     for figure in samples.figures() {
         let mut line = vec![figure.name.clone(), figure.unit.to_owned()];
         for column in &columns {
             line.push(samples.median(figure, *column).map_or_else(|| "-".to_owned(), shown));
         }
-        line.push(verdict(samples, figure).unwrap_or_else(|| "-".to_owned()));
+        line.extend(ours.iter().map(|own| verdict(samples, figure, *own).unwrap_or_else(|| "-".to_owned())));
         lines.push(line);
     }
     aligned(&lines)
 }
 
-fn verdict(samples: &Samples, figure: &Figure) -> Option<String> {
-    let own = samples.median(figure, Contender::Weft)?;
+fn verdict(samples: &Samples, figure: &Figure, own: Contender) -> Option<String> {
+    let own = samples.median(figure, own)?;
     let theirs = peers().filter_map(|peer| samples.median(figure, peer));
     let best = theirs.reduce(if figure.higher_is_better { f64::max } else { f64::min })?;
     let ratio = ratio(own, best)?;
@@ -178,7 +183,7 @@ mod tests {
         samples.add(Figure::more("up", "Mbit/s"), Contender::Peer(Gotatun), 700.0);
         let row = &rows(&samples)[0];
         assert_eq!((row.weft, row.ratio), (None, None));
-        assert!(table(&samples).lines().last().unwrap().ends_with('-'));
+        assert_eq!(table(&samples), "figure  unit    gotatun\nup      Mbit/s      700\n");
     }
 
     #[test]
