@@ -1,5 +1,6 @@
 //! Sockets, TUN input and output, DoH, orchestration and threads around the engine; Session for the shells.
 
+pub mod checks;
 pub mod data_plane;
 pub mod flows;
 pub mod http;
