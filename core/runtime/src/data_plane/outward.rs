@@ -101,8 +101,9 @@ impl Outward {
                     self.pool.give_back(run.into_buffer());
                 }
                 Verdict::Refuse(kind) => {
+                    self.shared.tally.out.drop(reason(kind), run.segments());
                     self.refuse(&run, kind, now);
-                    self.drop_run(run, reason(kind));
+                    self.pool.give_back(run.into_buffer());
                 }
                 Verdict::Drop(reason) => self.drop_run(run, reason),
             }

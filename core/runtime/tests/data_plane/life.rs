@@ -1,0 +1,91 @@
+//! The threads: how they rest and how they end.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use netlab::eventually;
+use weft_runtime::tun;
+
+use crate::pair::{Pair, SOON, Shape};
+use crate::traffic::stream;
+
+/// How long an idle data plane is watched.
+const WATCHED: Duration = Duration::from_secs(3);
+
+/// The data plane's threads in this process, by name, with how often each gave up the processor of itself.
+fn threads() -> Result<Vec<(String, u64)>> {
+    let mut threads = Vec::new();
+    for task in fs::read_dir("/proc/self/task")? {
+        let folder = task?.path();
+        // A thread may end while it is looked at.
+        let (Ok(name), Ok(status)) =
+            (fs::read_to_string(folder.join("comm")), fs::read_to_string(folder.join("status")))
+        else {
+            continue;
+        };
+        let switches = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        if name.starts_with("weft-") {
+            threads.push((name.trim().to_owned(), switches.unwrap_or_default().trim().parse()?));
+        }
+    }
+    threads.sort();
+    Ok(threads)
+}
+
+#[test]
+fn idle_threads_do_not_wake() {
+    netlab::run(|lab| {
+        let Pair { left, right } = Pair::new(lab, Shape::default())?;
+        stream(&left.host, &right.host, right.v4, 1 << 20)?;
+        for side in [&left, &right] {
+            // Announcements of the system's own, multicast joins above all, are no idleness.
+            side.host.sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
+        }
+        eventually(SOON, "a time without a wake-up", || {
+            let before = threads()?;
+            ensure!(before.len() == 4, "{before:?}");
+            let end = Instant::now() + WATCHED;
+            while let Some(left) = end.checked_duration_since(Instant::now()) {
+                std::thread::park_timeout(left);
+            }
+            let after = threads()?;
+            ensure!(before == after, "{before:?} became {after:?}");
+            Ok(())
+        })?;
+        stream(&left.host, &right.host, right.v4, 1 << 20)
+    });
+}
+
+#[test]
+fn dropping_a_data_plane_ends_its_threads_at_once() {
+    netlab::run(|lab| {
+        let Pair { left, right } = Pair::new(lab, Shape::default())?;
+        assert_eq!(threads()?.len(), 4);
+        let start = Instant::now();
+        drop(left.plane);
+        drop(right.plane);
+        assert!(start.elapsed() < SOON);
+        assert_eq!(threads()?, []);
+        Ok(())
+    });
+}
+
+#[test]
+fn an_interface_that_goes_away_is_told_once() {
+    netlab::run(|lab| {
+        let Pair { left, right: _right } = Pair::new(lab, Shape::default())?;
+        left.host.run(["ip", "link", "delete", "tun0"])?;
+        let told = eventually(SOON, "the failure", || left.plane.failure())?;
+        assert!(told.starts_with("the tunnel interface gives no more packets"), "{told}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_descriptor_that_is_no_tun_device_is_refused() {
+    let file = fs::File::open("/dev/null").unwrap();
+    assert!(tun::enable_offload(file.as_fd()).is_err());
+    assert!(tun::open(file.into()).is_err());
+}
