@@ -16,9 +16,10 @@ pub enum PlatformError {
         "/dev/net/tun cannot be opened ({0}): load the kernel's module tun, or let weftd's container have the device"
     )]
     NoTun(#[source] io::Error),
-    /// The kernel has no nftables.
+    /// The kernel has no nftables, or lacks a part of it that the firewall needs.
     #[error(
-        "the kernel has no nftables ({0}): load the kernel's module nf_tables, or use a kernel that has it"
+        "the kernel has no nftables, or not all of it ({0}): load its modules nf_tables and nft_reject_inet, or use a \
+         kernel that has them"
     )]
     NoNftables(#[source] io::Error),
     /// Another program holds the tunnel interface's name.

@@ -69,6 +69,8 @@ struct Inner {
     far_end: Option<OwnedFd>,
     watchers: Vec<(u64, Tell)>,
     next_watcher: u64,
+    /// Watchers that ended while they were told.
+    ended: Vec<u64>,
 }
 
 /// The fake system, seen from the test. Copies share it.
@@ -95,8 +97,14 @@ pub fn platform() -> (Platform, FakeSystem) {
         },
         steps: Vec::new(),
     };
-    let inner =
-        Inner { state, failures: VecDeque::new(), far_end: None, watchers: Vec::new(), next_watcher: 0 };
+    let inner = Inner {
+        state,
+        failures: VecDeque::new(),
+        far_end: None,
+        watchers: Vec::new(),
+        next_watcher: 0,
+        ended: Vec::new(),
+    };
     let system = FakeSystem(Arc::new(Mutex::new(inner)));
     let platform = system.platform();
     (platform, system)
@@ -185,6 +193,8 @@ impl FakeSystem {
         }
         let mut inner = self.lock();
         watchers.append(&mut inner.watchers);
+        let ended = std::mem::take(&mut inner.ended);
+        watchers.retain(|(number, _)| !ended.contains(number));
         inner.watchers = watchers;
     }
 
@@ -329,7 +339,11 @@ impl NetworkMonitor for FakePart {
         inner.next_watcher += 1;
         inner.watchers.push((number, tell));
         let system = self.0.clone();
-        Ok(Watch::new(move || system.lock().watchers.retain(|(watcher, _)| *watcher != number)))
+        Ok(Watch::new(move || {
+            let mut inner = system.lock();
+            inner.watchers.retain(|(watcher, _)| *watcher != number);
+            inner.ended.push(number);
+        }))
     }
 }
 

@@ -134,6 +134,8 @@ fn another_plan_takes_the_former_ones_place() {
     netlab::run(|lab| {
         let host = lab.host("device").build()?;
         host.run(["nft", "add", "table", "inet", "other"])?;
+        host.inside(|| Platform::native()?.preflight())??;
+        assert_eq!(tables(&host)?, "table inet other\n", "a preflight changes nothing");
         apply(
             &host,
             &enforced(&["0.0.0.0/0", "::/0"], &[(Protocol::Tcp, "192.0.2.1:443")]),

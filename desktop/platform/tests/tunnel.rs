@@ -5,6 +5,7 @@
 mod common;
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use common::nets;
@@ -12,6 +13,8 @@ use ipnet::IpNet;
 use netlab::{End, Host, Lab, Link};
 use weft_model::InterfacePlan;
 use weft_platform::{Platform, PlatformError, TunOptions};
+
+const SOON: Duration = Duration::from_secs(10);
 
 fn plan(addresses: &[&str], mtu: u16) -> InterfacePlan {
     InterfacePlan { addresses: nets(addresses), mtu, metered: false }
@@ -202,16 +205,16 @@ fn routes_and_rule_are_exactly_the_plans_and_go() {
         preflight(&host, &mut platform)?;
 
         let events = host.spawn(host.command_of(["ip", "monitor", "route"])?)?;
-        netlab::eventually(std::time::Duration::from_secs(5), "the monitor runs", || {
-            host.run(["ip", "route", "replace", "198.51.100.0/24", "dev", "eth0"])
-                .map(|_| events.stdout().contains("198.51"))
-                .unwrap_or(false)
+        let mut probes = 0;
+        netlab::eventually(SOON, "the monitor runs", || {
+            // One that is there already is no event.
+            probes += 1;
+            host.sh(&format!("ip route add 198.51.100.0/24 dev eth0 metric {probes}")).ok()?;
+            events.stdout().contains("198.51").then_some(())
         })?;
         host.inside(|| platform.routes.apply(&nets(&["8.0.0.0/7", "64.0.0.0/2", "2000::/3", "0.0.0.0/0"])))??;
         assert_eq!(routes(&host)?, [v4("default"), v4("8.0.0.0/7"), v4("64.0.0.0/2"), v6("2000::/3")]);
-        netlab::eventually(std::time::Duration::from_secs(5), "the changes are seen", || {
-            events.stdout().contains("Deleted 0.0.0.0/5")
-        })?;
+        netlab::eventually(SOON, "the changes are seen", || events.stdout().contains("Deleted 0.0.0.0/5"))?;
         let changed: Vec<_> =
             events.stdout().lines().filter(|line| line.contains("65743")).map(str::to_owned).collect();
         assert_eq!(changed.len(), 3, "only the difference is applied: {changed:?}");

@@ -30,11 +30,14 @@ fn refused(step: &'static str) -> impl Fn(NetlinkError) -> PlatformError {
         {
             PlatformError::NoNftables(io::Error::from(error))
         }
+        // It has nftables without the family inet, or without one of the expressions.
+        Some(_) if step == TRYING => PlatformError::NoNftables(io::Error::from(error)),
         _ => PlatformError::system(step, error),
     }
 }
 
 const ASKING: &str = "asking for the firewall's table";
+const TRYING: &str = "trying the firewall";
 
 fn open() -> Result<Netlink, PlatformError> {
     Netlink::open(netlink_sys::protocols::NETLINK_NETFILTER).map_err(refused(ASKING))
@@ -58,7 +61,8 @@ fn commit(transaction: &Transaction, step: &'static str) -> Result<(), PlatformE
 
 impl Firewall for LinuxFirewall {
     fn preflight(&self) -> Result<(), PlatformError> {
-        own(&mut open()?).map(drop)
+        own(&mut open()?)?;
+        commit(&ruleset::trial(), TRYING)
     }
 
     fn apply(&mut self, plan: &FirewallPlan, addresses: &[IpNet]) -> Result<(), PlatformError> {

@@ -53,6 +53,13 @@ impl Batch {
 
     /// The whole transaction. Of its messages only the last is acknowledged, and those that are refused.
     pub(in crate::linux) fn finish(self) -> Transaction {
+        let mut transaction = self.trial();
+        netlink::append(&mut transaction.bytes, control(ControlMessage::BatchEnd), 0, transaction.last + 1);
+        transaction
+    }
+
+    /// The transaction without its end: the kernel checks it, and then lets it be.
+    pub(in crate::linux) fn trial(self) -> Transaction {
         let mut bytes = Vec::new();
         netlink::append(&mut bytes, control(ControlMessage::BatchBegin), 0, 1);
         let (mut sequence, last) = (1, self.0.len());
@@ -61,7 +68,6 @@ impl Batch {
             let acknowledged = if index + 1 == last { NLM_F_ACK } else { 0 };
             netlink::append(&mut bytes, nftables(message), flags | acknowledged, sequence);
         }
-        netlink::append(&mut bytes, control(ControlMessage::BatchEnd), 0, sequence + 1);
         Transaction { bytes, last: sequence }
     }
 }

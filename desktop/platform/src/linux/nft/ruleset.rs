@@ -75,6 +75,12 @@ pub(in crate::linux) fn enforcement(
     enforcement_batch(tunnelled, openings, addresses).finish()
 }
 
+/// Has the kernel say whether it could put such rules in place, and changes nothing.
+pub(in crate::linux) fn trial() -> Transaction {
+    let everything: [IpNet; 2] = [ipnet::Ipv4Net::default().into(), ipnet::Ipv6Net::default().into()];
+    enforcement_batch(&everything, &[], &everything).trial()
+}
+
 fn enforcement_batch(tunnelled: &[IpNet], openings: &[Opening], addresses: &[IpNet]) -> Batch {
     let mut batch = Batch::default();
     forget(&mut batch);

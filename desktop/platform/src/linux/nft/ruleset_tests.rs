@@ -88,6 +88,8 @@ fn a_transaction_with_one_bad_message_changes_nothing() {
             RuleAttribute::Expressions(expressions.into_expressions()),
         ];
         batch.append(NfTablesMessage::NewRule(RuleMessage { attributes }));
+        let (at, error) = host.inside(|| commit(&batch.clone().trial()))?.unwrap_err();
+        assert_eq!((at > 0, error.errno()), (true, Some(rustix::io::Errno::NOENT)), "a trial finds it too");
         let bad = batch.finish();
         let (at, error) = host.inside(|| commit(&bad))?.unwrap_err();
         assert_eq!(error.errno(), Some(rustix::io::Errno::NOENT), "{error}");
