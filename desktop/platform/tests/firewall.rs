@@ -134,7 +134,7 @@ fn another_plan_takes_the_former_ones_place() {
     netlab::run(|lab| {
         let host = lab.host("device").build()?;
         host.run(["nft", "add", "table", "inet", "other"])?;
-        host.inside(|| Platform::native()?.preflight())??;
+        host.inside(|| Platform::native()?.firewall.preflight())??;
         assert_eq!(tables(&host)?, "table inet other\n", "a preflight changes nothing");
         apply(
             &host,

@@ -232,7 +232,7 @@ fn who_holds_the_dns_port_is_named() {
         let holder = host.inside(|| who_holds_port(53, address))?.unwrap();
         assert!(holder.to_string().starts_with("UDP 0.0.0.0:53 is held by "), "{holder}");
         assert_eq!(holder.process.as_ref().unwrap().1, std::process::id());
-        let error = host.inside(|| Platform::native()?.preflight())?.unwrap_err();
+        let error = host.inside(|| Platform::native()?.dns.preflight())?.unwrap_err();
         assert!(matches!(&error, PlatformError::PortHeld(found) if *found == holder), "{error}");
         assert_eq!(
             error.to_string(),
@@ -242,7 +242,7 @@ fn who_holds_the_dns_port_is_named() {
         );
         drop(socket);
         let _listener = host.inside(|| TcpListener::bind("127.0.2.3:53"))??;
-        let error = host.inside(|| Platform::native()?.preflight())?.unwrap_err().to_string();
+        let error = host.inside(|| Platform::native()?.dns.preflight())?.unwrap_err().to_string();
         assert!(error.starts_with("TCP 127.0.2.3:53 is held by "), "{error}");
         Ok(())
     });
