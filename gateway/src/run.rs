@@ -1,8 +1,9 @@
 //! `weft-gateway run`: puts the parts together, serves until it is told to stop, and takes everything back.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rustix::fs::FlockOperation;
 use sd_notify::NotifyState;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -42,6 +44,8 @@ const DNS_PORT: u16 = 53;
 const OUTSIDE_IDLE: Duration = Duration::from_secs(60);
 /// The same inside, where devices keep their connection to the resolver.
 const INSIDE_IDLE: Duration = Duration::from_secs(300);
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
 /// How often it is written down when devices were last heard of, and looked whether the store has changed.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
@@ -68,8 +72,9 @@ fn start_log(filter: &str) -> anyhow::Result<()> {
     // systemd's journal has its own clock.
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let builder = builder.with_ansi(io::stderr().is_terminal());
     if std::env::var_os("JOURNAL_STREAM").is_some() {
-        builder.without_time().with_ansi(false).init();
+        builder.without_time().init();
     } else {
         builder.init();
     }
@@ -83,6 +88,7 @@ fn take_lock(dir: &StateDir) -> anyhow::Result<File> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(&path)
         .with_context(|| path.display().to_string())?;
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -153,7 +159,7 @@ impl Parts {
             self.registry.follow(plane.follower());
             let (stop, stopped) = watch::channel(false);
             let mut servers = self.serve(&plane, &stopped).await?;
-            tracing::info!(name = self.config.name, "the gateway serves");
+            tracing::info!("the gateway serves");
             notify(&[NotifyState::Ready]);
             let reason = tokio::select! {
                 _ = terminate.recv() => Ok("SIGTERM"),
@@ -195,7 +201,7 @@ impl Parts {
             if !outside.iter().any(heard) {
                 outside.push(https);
             }
-            let check = listen(SocketAddr::new(inner, INNER_CHECK_PORT)).await?;
+            let check = listen(SocketAddr::new(inner, INNER_CHECK_PORT))?;
             let site =
                 Site { router: api::plain_inside(Arc::clone(&self.registry)), tls: None, idle: OUTSIDE_IDLE };
             let choice: Choice = Arc::new(move |_| Some(site.clone()));
@@ -204,7 +210,7 @@ impl Parts {
         }
         let choice = self.choice();
         for local in outside {
-            let listener = listen(local).await?;
+            let listener = listen(local)?;
             servers.connections.spawn(serve(
                 listener,
                 Arc::clone(&choice),
@@ -227,7 +233,7 @@ impl Parts {
         let front = PlainFront { resolver: Arc::clone(&self.resolver), registry: Arc::clone(&self.registry) };
         let socket =
             UdpSocket::bind(local).await.with_context(|| format!("cannot listen on {local} (UDP)"))?;
-        let listener = listen(local).await?;
+        let listener = listen(local)?;
         let limiter = Arc::clone(limiter);
         let tcp = front.clone();
         servers.endless.spawn(front.serve_udp(socket));
@@ -291,8 +297,20 @@ struct Servers {
     endless: JoinSet<()>,
 }
 
-async fn listen(local: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(local).await.with_context(|| format!("cannot listen on {local} (TCP)"))
+/// The listener of one family: a wildcard of IPv6 would take IPv4's place too.
+fn listen(local: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bind = || {
+        let socket = Socket::new(Domain::for_address(local), Type::STREAM, Some(Protocol::TCP))?;
+        if local.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&local.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    bind().with_context(|| format!("cannot listen on {local} (TCP)"))
 }
 
 fn upstreams(config: &Config) -> anyhow::Result<Vec<SocketAddr>> {

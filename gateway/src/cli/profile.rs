@@ -56,11 +56,13 @@ fn read(file: &Path) -> Result<String, Failure> {
 }
 
 fn split_tunnel(profile: &Profile) -> String {
-    match profile.split_tunnel() {
-        Some(SplitTunnel::Include(entries)) => format!("include {} entries", entries.len()),
-        Some(SplitTunnel::Exclude(entries)) => format!("exclude {} entries", entries.len()),
-        None => "exclude the default entries".to_owned(),
-    }
+    let (word, entries) = match profile.split_tunnel() {
+        Some(SplitTunnel::Include(entries)) => ("include", entries),
+        Some(SplitTunnel::Exclude(entries)) => ("exclude", entries),
+        None => return "exclude, the default entries".to_owned(),
+    };
+    let ending = if entries.len() == 1 { "y" } else { "ies" };
+    format!("{word}, {} entr{ending}", entries.len())
 }
 
 fn summary(named: &NamedProfile) -> Vec<String> {
