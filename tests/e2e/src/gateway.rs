@@ -51,7 +51,7 @@ impl GatewayServer {
         let mut command = self.host.command(weft_gateway()?);
         command.args(["run", "--dir", DIR]);
         let process = self.host.spawn(command)?;
-        process.wait_for_line("ready", PATIENCE)?;
+        process.wait_for_line("the gateway serves", PATIENCE)?;
         self.process = Some(process);
         Ok(())
     }
