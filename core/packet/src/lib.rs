@@ -18,5 +18,5 @@ pub mod virtio;
 pub use coalesce::{Coalescer, Merge, RunSink};
 pub use icmp::IcmpKind;
 pub use run::{Batch, Buffer, GsoKind, HEAD_ROOM, Offload, PartialChecksum, Run, RunError, TAIL_ROOM};
-pub use split::{segment_len, write_segment};
+pub use split::{cut_in_place, segment_len, write_segment};
 pub use view::{FiveTuple, Fragment, IcmpView, IpView, Malformed, TcpView, UdpView};

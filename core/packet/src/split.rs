@@ -1,8 +1,8 @@
 //! Segmentation: the packets that a run stands for, each whole and with its checksums.
 
 use crate::bytes::{put, u8_at, u16_at, u32_at};
-use crate::checksum::{Sum, addresses, complete_ipv4_header};
-use crate::run::{GsoKind, Run};
+use crate::checksum::{Sum, addresses, complete, complete_ipv4_header};
+use crate::run::{GsoKind, Offload, Run};
 use crate::view::{IPV6_HEADER, IpView, UDP_HEADER, protocol, tcp_flags};
 
 /// The length in bytes of the packet that [`write_segment`] makes of segment `index`; 0 where there is none.
@@ -37,6 +37,55 @@ pub fn write_segment(run: &Run, index: usize, out: &mut [u8]) -> usize {
     written.unwrap_or(0)
 }
 
+/// Makes every segment of `run` in turn inside the run's own buffer, as [`write_segment`] would write it, and hands
+/// it to `each`: for a reader that takes the packets from where they lie instead of copying them. A segment's header
+/// is put in front of its payload, over that of the segment before, so the run's packet is spent afterwards.
+///
+/// Returns false, before `each` was called, where [`write_segment`] would return 0 for the first segment or the
+/// header is longer than [`MAX_HEADER`].
+#[must_use]
+pub fn cut_in_place(run: &mut Run, mut each: impl FnMut(&mut [u8])) -> bool {
+    let offload = run.offload();
+    if offload.kind == GsoKind::None {
+        let done = offload.checksum.is_none_or(|partial| complete(run.packet_mut(), partial));
+        if done && !run.packet().is_empty() {
+            each(run.packet_mut());
+            return true;
+        }
+        return false;
+    }
+    cut_several(run, each).is_some()
+}
+
+/// The longest headers that [`cut_in_place`] takes: IPv4 and TCP with all their options need 120 bytes.
+pub const MAX_HEADER: usize = 256;
+
+fn cut_several(run: &mut Run, mut each: impl FnMut(&mut [u8])) -> Option<()> {
+    let header_len = usize::from(run.offload().header_len);
+    let mut template = [0; MAX_HEADER];
+    let template = template.get_mut(..header_len)?;
+    template.copy_from_slice(run.packet().get(..header_len)?);
+    let transport = transport_offset(run)?;
+    let payload_len = run.packet().len() - header_len;
+    let splitter = Splitter::of_header(template, transport, payload_len, run.offload())?;
+    let packet = run.packet_mut();
+    for index in 0.. {
+        let Some((start, end)) = payload_range(payload_len, splitter.gso_size, index) else { break };
+        let (header, payload) = packet.get_mut(start..header_len + end)?.split_at_mut_checked(header_len)?;
+        splitter.write_header(index, payload.len(), Sum::of(payload), header)?;
+        each(packet.get_mut(start..header_len + end)?);
+    }
+    Some(())
+}
+
+/// Where the transport's header begins.
+fn transport_offset(run: &Run) -> Option<usize> {
+    match run.offload().checksum {
+        Some(partial) => Some(usize::from(partial.start)),
+        None => Some(IpView::parse(run.packet()).ok()?.payload_offset()),
+    }
+}
+
 fn write_single(run: &Run, out: &mut [u8]) -> Option<usize> {
     let packet = run.packet();
     let out = out.get_mut(..packet.len())?;
@@ -64,6 +113,7 @@ fn payload_range(payload: usize, gso_size: usize, index: usize) -> Option<(usize
 pub(crate) struct Splitter<'a> {
     header: &'a [u8],
     payload: &'a [u8],
+    payload_len: usize,
     gso_size: usize,
     /// Where the transport's header begins.
     transport: usize,
@@ -76,8 +126,13 @@ pub(crate) struct Splitter<'a> {
 impl<'a> Splitter<'a> {
     /// Nothing for a run of one, and for a header that is not of the run's kind.
     pub(crate) fn new(run: &'a Run) -> Option<Self> {
-        let offload = run.offload();
-        let (header, payload) = run.packet().split_at_checked(usize::from(offload.header_len))?;
+        let (header, payload) = run.packet().split_at_checked(usize::from(run.offload().header_len))?;
+        let splitter = Self::of_header(header, transport_offset(run)?, payload.len(), run.offload())?;
+        Some(Self { payload, ..splitter })
+    }
+
+    /// The same without the payload, of which the length is known.
+    fn of_header(header: &'a [u8], transport: usize, payload_len: usize, offload: Offload) -> Option<Self> {
         let v6 = u8_at(header, 0)? >> 4 == 6;
         let udp = match offload.kind {
             GsoKind::None => return None,
@@ -86,10 +141,6 @@ impl<'a> Splitter<'a> {
             GsoKind::Udp => true,
             GsoKind::TcpV4 | GsoKind::TcpV6 => return None,
         };
-        let transport = match offload.checksum {
-            Some(partial) => usize::from(partial.start),
-            None => IpView::parse(run.packet()).ok()?.payload_offset(),
-        };
         let shortest = if udp { UDP_HEADER } else { crate::view::TCP_HEADER };
         if transport.checked_add(shortest)? > header.len() || (v6 && transport < IPV6_HEADER) {
             return None;
@@ -97,7 +148,7 @@ impl<'a> Splitter<'a> {
         let protocol = if udp { protocol::UDP } else { protocol::TCP };
         let pseudo = addresses(header, v6)? + Sum::protocol(protocol);
         let gso_size = usize::from(offload.gso_size);
-        Some(Self { header, payload, gso_size, transport, v6, udp, pseudo })
+        Some(Self { header, payload: &[], payload_len, gso_size, transport, v6, udp, pseudo })
     }
 
     /// Writes the packet of segment `index`.
@@ -155,7 +206,7 @@ impl<'a> Splitter<'a> {
         if index > 0 {
             flags &= !tcp_flags::CWR;
         }
-        if start + len < self.payload.len() {
+        if start + len < self.payload_len {
             flags &= !(tcp_flags::FIN | tcp_flags::PSH);
         }
         put(out, 13, &[flags])

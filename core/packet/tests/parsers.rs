@@ -187,11 +187,16 @@ proptest! {
         let checksum = checksum.map(|(start, offset)| PartialChecksum { start, offset });
         let mut buffer = vec![0; Run::buffer_len(bytes.len())].into_boxed_slice();
         buffer[64..64 + bytes.len()].copy_from_slice(&bytes);
-        if let Ok(run) = Run::new(buffer, bytes.len(), Offload { kind, gso_size, header_len, checksum }) {
+        if let Ok(mut run) = Run::new(buffer, bytes.len(), Offload { kind, gso_size, header_len, checksum }) {
             let mut out = [0; 300];
+            let first = write_segment(&run, 0, &mut out);
             let written = write_segment(&run, index, &mut out);
             prop_assert!(written == 0 || written == weft_packet::segment_len(&run, index));
             let _ = weft_packet::icmp::reply(&run, weft_packet::IcmpKind::NoRoute, None, &mut [0; 1280]);
+            let segments = run.segments();
+            let mut calls = 0;
+            let done = weft_packet::cut_in_place(&mut run, |_| calls += 1);
+            prop_assert_eq!((done, calls), if first > 0 { (true, segments) } else { (false, 0) });
         }
     }
 }

@@ -7,8 +7,8 @@ mod build;
 use build::{ACK, CWR, FIN, Ip, PSH, SYN, Tcp, bytes, checksums_are_right};
 use proptest::prelude::*;
 use weft_packet::{
-    Buffer, Coalescer, GsoKind, HEAD_ROOM, Merge, Offload, PartialChecksum, Run, RunSink, segment_len,
-    virtio, write_segment,
+    Buffer, Coalescer, GsoKind, HEAD_ROOM, Merge, Offload, PartialChecksum, Run, RunSink, cut_in_place,
+    segment_len, virtio, write_segment,
 };
 
 const ALL: Merge = Merge { tcp: true, udp: true };
@@ -43,13 +43,26 @@ fn coalesce(merge: Merge, packets: &[Vec<u8>]) -> Vec<Run> {
 }
 
 fn split(run: &Run) -> Vec<Vec<u8>> {
-    (0..run.segments())
-        .map(|index| {
-            let mut out = vec![0x5a; segment_len(run, index)];
-            assert_eq!(write_segment(run, index, &mut out), out.len());
-            out
-        })
-        .collect()
+    let packets = (0..run.segments()).map(|index| {
+        let mut out = vec![0x5a; segment_len(run, index)];
+        assert_eq!(write_segment(run, index, &mut out), out.len());
+        out
+    });
+    let packets: Vec<_> = packets.collect();
+    assert_eq!(cut(run).as_ref(), Some(&packets), "cut in place");
+    packets
+}
+
+/// The segments that a copy of the run is cut into in place; nothing where it cannot be.
+fn cut(run: &Run) -> Option<Vec<Vec<u8>>> {
+    let len = run.packet().len();
+    let mut buffer = vec![0; Run::buffer_len(len)].into_boxed_slice();
+    buffer[HEAD_ROOM..HEAD_ROOM + len].copy_from_slice(run.packet());
+    let mut copy = Run::new(buffer, len, run.offload()).unwrap();
+    let mut packets = Vec::new();
+    let done = cut_in_place(&mut copy, |packet| packets.push(packet.to_vec()));
+    assert!(done || packets.is_empty(), "all or nothing");
+    done.then_some(packets)
 }
 
 fn shapes(runs: &[Run]) -> Vec<usize> {
@@ -318,6 +331,15 @@ fn a_run_of_a_kind_that_its_header_is_not_makes_no_segment() {
     let (offload, len) = (run.offload(), run.packet().len());
     let run = Run::new(run.into_buffer(), len, Offload { kind: GsoKind::TcpV6, ..offload }).unwrap();
     assert_eq!(write_segment(&run, 0, &mut [0; 2000]), 0);
+    assert_eq!(cut(&run), None);
+}
+
+#[test]
+fn segments_shorter_than_their_header_are_cut_in_place_too() {
+    for (size, segments) in [(1, 300), (7, 43), (299, 2), (300, 1)] {
+        let run = kernel_run(&Ip::v6(), Some(&Tcp::at(0)), &bytes(300, 5), size);
+        assert_eq!(split(&run).len(), segments);
+    }
 }
 
 fn step() -> impl Strategy<Value = (usize, usize, u8, bool)> {

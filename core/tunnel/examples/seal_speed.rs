@@ -20,8 +20,8 @@ use weft_tunnel::{
 };
 
 const RUN_PAYLOAD: usize = 60_000;
-const ROUND: Duration = Duration::from_millis(20);
-const ROUNDS: usize = 60;
+const ROUND: Duration = Duration::from_millis(2);
+const ROUNDS: usize = 500;
 
 struct Counting(u64);
 

@@ -81,18 +81,6 @@ impl Outbox {
         transmit.room(len)
     }
 
-    /// Takes back the last datagram, of `len` bytes, that nothing was written to.
-    pub(crate) fn take_back(&mut self, len: usize) {
-        let Some(transmit) = self.used.checked_sub(1).and_then(|last| self.transmits.get_mut(last)) else {
-            return;
-        };
-        transmit.filled = transmit.filled.saturating_sub(len);
-        self.open = transmit.filled > 0;
-        if transmit.filled == 0 {
-            self.used -= 1;
-        }
-    }
-
     /// The buffer for the next bytes of a stream; append to it.
     pub fn bytes(&mut self, socket: SocketId) -> &mut Vec<u8> {
         let joins = self

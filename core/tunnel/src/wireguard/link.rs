@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use weft_model::{Counter, DropReason};
 use weft_packet::{Run, split};
 
-use super::message::{DATA_HEADER_LEN, DATA_OVERHEAD};
+use super::message::DATA_OVERHEAD;
 use super::packet::SourceCheck;
 use super::session::{Keyring, Session, padded_len};
 use super::timers::{Activity, Flag};
@@ -162,12 +162,12 @@ impl Link {
     }
 
     /// See [`crate::Outbound::seal`].
-    pub(crate) fn seal(&self, run: Run, now: Instant, out: &mut Outbox) -> Sealed {
+    pub(crate) fn seal(&self, mut run: Run, now: Instant, out: &mut Outbox) -> Sealed {
         if run.longest_packet() > self.mtu {
             return self.refuse(run, DropReason::TooBig, Nudge::None);
         }
         match self.ready(now) {
-            Some((session, path)) => match self.seal_ready(&run, &session, path, now, out) {
+            Some((session, path)) => match self.seal_ready(&mut run, &session, path, now, out) {
                 Ok(nudge) => Sealed::Done(run, nudge),
                 Err(DropReason::NoSession) => self.hold(run, now),
                 Err(reason) => self.refuse(run, reason, Nudge::None),
@@ -181,31 +181,31 @@ impl Link {
         Sealed::Dropped(run, reason, nudge)
     }
 
-    /// Splits and seals. `NoSession` means that the session is used up; nothing was written then.
+    /// Splits and seals, which spends the run's packet. On an error nothing was written.
     fn seal_ready(
         &self,
-        run: &Run,
+        run: &mut Run,
         session: &Session,
         path: Path,
         now: Instant,
         out: &mut Outbox,
     ) -> Result<Nudge, DropReason> {
         let segments = run.segments();
-        let counters = session.reserve(segments as u64).ok_or(DropReason::NoSession)?;
+        let mut counter = session.reserve(segments as u64).ok_or(DropReason::NoSession)?;
         let mut bytes = 0;
-        for (index, counter) in (0..segments).zip(counters..) {
-            let len = split::segment_len(run, index);
-            let padded = padded_len(len, self.mtu);
+        let cut = split::cut_in_place(run, |packet| {
+            let padded = padded_len(packet.len(), self.mtu);
             let datagram = out.datagram(path.socket, path.endpoint, padded + DATA_OVERHEAD);
-            let text = datagram.get_mut(DATA_HEADER_LEN..DATA_HEADER_LEN + padded).unwrap_or_default();
-            if len == 0 || split::write_segment(run, index, text) != len {
-                // The header is not of the run's kind, which shows at its first segment.
-                out.take_back(padded + DATA_OVERHEAD);
-                return Err(DropReason::Malformed);
+            if padded == packet.len() {
+                session.seal_from(counter, packet, datagram);
+            } else {
+                session.seal_padded(counter, packet, datagram);
             }
-            text.get_mut(len..).unwrap_or_default().fill(0);
-            session.seal(counter, datagram);
-            bytes += len;
+            counter += 1;
+            bytes += packet.len();
+        });
+        if !cut {
+            return Err(DropReason::Malformed);
         }
         self.sent.add(segments, bytes);
         let nudge = self.activity.sent(now, true);
@@ -247,8 +247,8 @@ impl Link {
             std::mem::take(&mut held.runs)
         };
         let mut flushed = false;
-        for run in runs {
-            match self.seal_ready(&run, &session, path, now, out) {
+        for mut run in runs {
+            match self.seal_ready(&mut run, &session, path, now, out) {
                 Ok(_) => flushed = true,
                 Err(reason) => self.drops.add(reason, run.segments()),
             }
@@ -272,7 +272,7 @@ impl Link {
     pub(crate) fn keepalive(&self, now: Instant, out: &mut Outbox) -> bool {
         let Some((session, path)) = self.ready(now) else { return false };
         let Some(counter) = session.reserve(1) else { return false };
-        session.seal(counter, out.datagram(path.socket, path.endpoint, DATA_OVERHEAD));
+        session.seal_from(counter, &[], out.datagram(path.socket, path.endpoint, DATA_OVERHEAD));
         // The caller looks at the flags and works out its next deadline anyway.
         let _ = (self.activity.sent(now, false), self.refresh_if(session.is_stale_for_sending(now)));
         true

@@ -68,16 +68,29 @@ impl Session {
             .ok()
     }
 
-    /// Makes the plaintext that stands in `datagram` between header and tag a data message. `counter` is a claimed
-    /// one, used once.
-    pub(crate) fn seal(&self, counter: u64, datagram: &mut [u8]) {
+    /// Makes `datagram` the data message of `packet` with zeros behind it, as long as the room is. `counter` is a
+    /// claimed one, used once.
+    pub(crate) fn seal_padded(&self, counter: u64, packet: &[u8], datagram: &mut [u8]) {
         let Some((header, rest)) = datagram.split_first_chunk_mut::<DATA_HEADER_LEN>() else { return };
         let Some((text, tag_room)) = rest.split_last_chunk_mut::<TAG_LEN>() else { return };
+        let Some((room, padding)) = text.split_at_mut_checked(packet.len()) else { return };
+        room.copy_from_slice(packet);
+        padding.fill(0);
         *header = data_header(self.remote, counter);
         let nonce = counter_nonce(counter);
         if let Ok(tag) = self.send.seal_in_place_separate_tag(nonce, Aad::empty(), text) {
             tag_room.copy_from_slice(tag.as_ref());
         }
+    }
+
+    /// Makes `datagram` the data message of `packet`, which needs no padding: the same without a copy.
+    pub(crate) fn seal_from(&self, counter: u64, packet: &[u8], datagram: &mut [u8]) {
+        let Some((header, rest)) = datagram.split_first_chunk_mut::<DATA_HEADER_LEN>() else { return };
+        let Some((text, tag)) = rest.split_last_chunk_mut::<TAG_LEN>() else { return };
+        *header = data_header(self.remote, counter);
+        let nonce = counter_nonce(counter);
+        let sealed = self.send.seal_out_of_place_scatter(nonce, Aad::empty(), packet, text, &[], tag);
+        debug_assert!(sealed.is_ok(), "the room is exactly as long as the packet");
     }
 
     /// Begins to open data messages; others wait until this opener is gone.
@@ -236,13 +249,19 @@ mod tests {
     #[test]
     fn a_message_opens_once_and_a_forged_one_spoils_nothing() {
         let session = session(1, true, Instant::now());
-        let mut datagram = vec![7; 48 + DATA_OVERHEAD];
-        session.seal(5, &mut datagram);
+        let mut datagram = vec![0xee; 48 + DATA_OVERHEAD];
+        session.seal_from(5, &[7; 48], &mut datagram);
         let mut forged = datagram.clone();
         forged[30] ^= 1;
         assert_eq!(session.opener().open(&mut forged), Err(DropReason::BadSeal));
         assert_eq!(session.opener().open(&mut datagram.clone()).unwrap(), [7; 48]);
         assert_eq!(session.opener().open(&mut datagram), Err(DropReason::Replay));
+        let mut datagram = vec![0xee; 16 + DATA_OVERHEAD];
+        session.seal_padded(6, &[7; 3], &mut datagram);
+        assert_eq!(
+            session.opener().open(&mut datagram).unwrap(),
+            [7, 7, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        );
     }
 
     #[test]
