@@ -2,12 +2,15 @@
 
 pub mod checks;
 pub mod data_plane;
+pub mod doh;
 pub mod flows;
 pub mod http;
 pub mod orchestration;
 pub mod pool;
+pub mod session;
 pub mod sockets;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub mod transport_maker;
 pub mod tun;

@@ -21,6 +21,7 @@ use weft_model::api::{ApiError, DeviceAnswer, MAX_BODY, RegisterAnswer, Register
 use weft_model::{ApiEndpoint, Gateway, PrivateKey, Profile, Registration, RegistrationSource, Secret};
 
 pub use self::error::OrchestrationError;
+pub(crate) use self::url::authority;
 pub use self::url::{ApiUrl, UrlError};
 use crate::http::{Answer, HttpError, exchange};
 use crate::sockets::SocketFactory;
@@ -256,7 +257,7 @@ impl Call<'_> {
         let builder = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, url::authority(self.name, port))
+            .header(header::HOST, authority(self.name, port))
             .header(header::USER_AGENT, concat!("weft/", env!("CARGO_PKG_VERSION")))
             .header(header::ACCEPT, "application/json")
             .header(header::AUTHORIZATION, token);

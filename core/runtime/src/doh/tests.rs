@@ -1,0 +1,394 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use http::{Request, Response, StatusCode};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio_rustls::server::TlsStream;
+use weft_dns::message;
+use weft_model::Secret;
+
+use super::{BoxedStream, Dial, Dialing, DohClient, DohConfig, DohError, Outside};
+use crate::flows::TunnelStream;
+use crate::sockets::SocketFactory;
+use crate::testing::{Pki, accept};
+use crate::tls::Trust;
+
+const SILENCE: Duration = Duration::from_millis(300);
+
+/// "a.example A", id 0, with or without EDNS (1,232 bytes).
+fn query(name: u8, edns: bool) -> Vec<u8> {
+    let mut wire = vec![0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(edns), 1, name];
+    wire.extend_from_slice(b"\x07example\0\0\x01\0\x01");
+    if edns {
+        wire.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
+    }
+    wire
+}
+
+/// What a server does with its nth connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Does {
+    /// Answers with the query as it came, said to be an answer.
+    Answer,
+    /// Takes queries and says nothing at all.
+    FallSilent,
+    /// Sends half an answer and closes the connection.
+    CloseMidAnswer,
+    /// Sends half an answer and breaks off the stream.
+    BreakOff,
+    /// Speaks no HTTP/2 although it said so.
+    Garbage,
+    /// Answers with another status.
+    Fail(u16),
+    /// Answers with a web page.
+    Page,
+    /// Answers with 70,000 bytes, said or not.
+    Long(bool),
+    /// Answers once, then says goodbye.
+    GoAway,
+    /// Takes its time with the name "z" and answers all others at once.
+    Slow,
+    /// Takes one query at a time.
+    OneAtATime,
+}
+
+struct Server {
+    pki: Pki,
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Server {
+    /// The nth connection is treated as the nth says; those after the last, as the last says.
+    async fn start(script: &'static [Does]) -> Self {
+        let pki = Pki::new(&["gateway.example"]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (tls, seen, counted) = (pki.server(b"h2", true), Arc::clone(&connections), Arc::clone(&requests));
+        tokio::spawn(async move {
+            loop {
+                let stream = accept(&listener, &tls).await;
+                let index = seen.fetch_add(1, Ordering::SeqCst).min(script.len() - 1);
+                tokio::spawn(serve(stream, script[index], Arc::clone(&counted)));
+            }
+        });
+        Self { pki, address, connections, requests }
+    }
+
+    fn client(&self) -> DohClient {
+        self.client_with(Trust::CaPem(self.pki.authority_pem.clone()), Some("device-token"))
+    }
+
+    fn client_with(&self, trust: Trust, token: Option<&str>) -> DohClient {
+        let config = DohConfig {
+            name: "gateway.example".to_owned(),
+            port: 8443,
+            path: "/dns-query".to_owned(),
+            trust,
+            token: token.map(|token| Secret::from(token.to_owned())),
+        };
+        let dial = Outside { sockets: SocketFactory::new(), addresses: vec![self.address] };
+        DohClient::with_silence(config, Box::new(dial), SILENCE).unwrap()
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+async fn serve<S: super::Stream>(mut stream: TlsStream<S>, does: Does, requests: Arc<AtomicUsize>) {
+    if does == Does::Garbage {
+        let _ = stream.write_all(&[0x55; 4096]).await;
+        return;
+    }
+    let mut builder = h2::server::Builder::new();
+    if does == Does::OneAtATime {
+        builder.max_concurrent_streams(1);
+    }
+    let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
+    let mut held = Vec::new();
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        requests.fetch_add(1, Ordering::SeqCst);
+        match does {
+            Does::FallSilent => held.push((request, respond)),
+            Does::CloseMidAnswer => {
+                // Frames are written while the connection is polled.
+                half(respond);
+                let _ = tokio::time::timeout(Duration::from_millis(50), connection.accept()).await;
+                return;
+            }
+            Does::GoAway => {
+                connection.graceful_shutdown();
+                tokio::spawn(respond_to(request, respond, does));
+            }
+            _ => drop(tokio::spawn(respond_to(request, respond, does))),
+        }
+    }
+}
+
+fn half(mut respond: SendResponse<Bytes>) {
+    let response = Response::builder().header("content-type", "application/dns-message").body(()).unwrap();
+    let mut body = respond.send_response(response, false).unwrap();
+    body.send_data(Bytes::from_static(b"\0\0\x81\x80"), false).unwrap();
+    // Dropped, the stream would be reset; forgotten, it ends with the connection.
+    std::mem::forget(body);
+}
+
+async fn respond_to(request: Request<h2::RecvStream>, mut respond: SendResponse<Bytes>, does: Does) {
+    assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/dns-query"));
+    assert_eq!(request.uri().authority().unwrap().as_str(), "gateway.example:8443");
+    assert_eq!(request.headers()["content-type"], "application/dns-message");
+    let token = request.headers().get("authorization").map(|token| token.to_str().unwrap().to_owned());
+    let mut body = request.into_body();
+    let mut query = Vec::new();
+    while let Some(chunk) = body.data().await {
+        query.extend_from_slice(&chunk.unwrap());
+    }
+    assert_eq!((query.len() % 128, token.as_deref()), (0, Some("Bearer device-token")));
+    query[2] |= 0x80;
+    if does == Does::Slow && query[13] == b'z' {
+        tokio::time::sleep(4 * SILENCE).await;
+    }
+    let status = if let Does::Fail(status) = does { status } else { 200 };
+    let kind = if does == Does::Page { "text/html" } else { "application/dns-message; charset=x" };
+    let mut response =
+        Response::builder().status(StatusCode::from_u16(status).unwrap()).header("content-type", kind);
+    if let Does::Long(said) = does {
+        query.resize(70_000, 0);
+        if said {
+            response = response.header("content-length", "70000");
+        }
+    }
+    let mut body = respond.send_response(response.body(()).unwrap(), false).unwrap();
+    if does == Does::BreakOff {
+        body.send_data(Bytes::from_static(b"\0\0"), false).unwrap();
+        body.send_reset(h2::Reason::INTERNAL_ERROR);
+        return;
+    }
+    let _ = body.send_data(query.into(), true);
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(5)
+}
+
+#[tokio::test]
+async fn queries_share_a_connection_and_come_back_without_padding() {
+    let server = Server::start(&[Does::Answer]).await;
+    let client = server.client();
+    for edns in [false, true] {
+        let mut expected = query(b'a', edns);
+        expected[2] |= 0x80;
+        assert_eq!(client.query(&query(b'a', edns), soon()).await, Ok(expected));
+    }
+    let many = (0..200_u8).map(|name| {
+        let client = client.clone();
+        tokio::spawn(async move { client.query(&query(name, true), soon()).await.unwrap()[13] })
+    });
+    for (name, task) in many.collect::<Vec<_>>().into_iter().enumerate() {
+        assert_eq!(usize::from(task.await.unwrap()), name);
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn queries_pass_through_the_tunnel() {
+    struct Once(std::sync::Mutex<Option<TunnelStream>>);
+    impl Dial for Once {
+        fn dial(&self) -> Dialing<'_> {
+            let stream = self.0.lock().unwrap().take().unwrap();
+            Box::pin(async { Ok(Box::new(stream) as BoxedStream) })
+        }
+    }
+    let pki = Pki::new(&["gateway.example"]);
+    let pair = crate::flows::tests::pair();
+    let [near, far] = crate::flows::tests::connect(&pair, 0).await;
+    let tls = pki.server(b"h2", true);
+    tokio::spawn(async move { serve(tls.accept(far).await.unwrap(), Does::Answer, Arc::default()).await });
+    let config = DohConfig {
+        name: "gateway.example".to_owned(),
+        port: 8443,
+        path: "/dns-query".to_owned(),
+        trust: Trust::CaPem(pki.authority_pem),
+        token: Some(Secret::from("device-token".to_owned())),
+    };
+    let client = DohClient::new(config, Box::new(Once(Some(near).into()))).unwrap();
+    for name in 0..20 {
+        assert!(client.query(&query(name, true), soon()).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn the_first_queries_wait_for_one_connection_together() {
+    let server = Server::start(&[Does::OneAtATime]).await;
+    let client = server.client();
+    let (one, two) = (query(b'a', true), query(b'b', true));
+    let (one, two) = tokio::join!(client.query(&one, soon()), client.query(&two, soon()));
+    assert!(one.is_ok() && two.is_ok());
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_failing_connection_is_replaced_and_the_query_sent_once_more() {
+    let cases: [(&'static [Does], usize); 4] = [
+        (&[Does::CloseMidAnswer, Does::Answer], 2),
+        (&[Does::Garbage, Does::Answer], 2),
+        (&[Does::FallSilent, Does::Answer], 2),
+        (&[Does::GoAway, Does::Answer], 2),
+    ];
+    for (script, connections) in cases {
+        let server = Server::start(script).await;
+        let client = server.client();
+        for _ in 0..2 {
+            let answer = client.query(&query(b'a', true), soon()).await;
+            assert!(answer.is_ok(), "{script:?}: {answer:?}");
+        }
+        assert_eq!(server.connections(), connections, "{script:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_is_sent_no_more_than_twice() {
+    for (script, fits) in [
+        (&[Does::CloseMidAnswer], (|error| matches!(error, DohError::Lost(_))) as fn(&DohError) -> bool),
+        (&[Does::FallSilent], |error| *error == DohError::Silent),
+    ] {
+        let server = Server::start(script).await;
+        let error = server.client().query(&query(b'a', true), soon()).await.unwrap_err();
+        assert!(fits(&error), "{script:?}: {error:?}");
+        assert_eq!((server.connections(), server.requests.load(Ordering::SeqCst)), (2, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_bad_answer_is_named_and_the_connection_kept() {
+    let cases: [(&'static [Does], DohError); 6] = [
+        (&[Does::Fail(500)], DohError::Status(500)),
+        (&[Does::Fail(401)], DohError::Status(401)),
+        (&[Does::Page], DohError::NotDns),
+        (&[Does::Long(true)], DohError::TooLong),
+        (&[Does::Long(false)], DohError::TooLong),
+        (&[Does::BreakOff], DohError::Broken(String::new())),
+    ];
+    for (script, expected) in cases {
+        let server = Server::start(script).await;
+        let client = server.client();
+        for _ in 0..2 {
+            let error = client.query(&query(b'a', true), soon()).await.unwrap_err();
+            let same = std::mem::discriminant(&error) == std::mem::discriminant(&expected);
+            assert!(same, "{script:?}: {error:?}");
+            assert!(matches!(error, DohError::Broken(_)) || error == expected);
+            assert!(!error.to_string().contains('\n'));
+        }
+        assert_eq!(server.connections(), 1, "{script:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_answer_is_waited_for_while_the_connection_lives() {
+    let server = Server::start(&[Does::Slow]).await;
+    let client = server.client();
+    let slow = query(b'z', true);
+    let mut slow = std::pin::pin!(client.query(&slow, soon()));
+    let mut others = tokio::time::interval(SILENCE / 4);
+    loop {
+        tokio::select! {
+            answer = &mut slow => break assert!(answer.is_ok(), "{answer:?}"),
+            _ = others.tick() => assert!(client.query(&query(b'a', true), soon()).await.is_ok()),
+        }
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_query_ends_at_its_deadline() {
+    let server = Server::start(&[Does::FallSilent]).await;
+    let client = server.client();
+    let deadline = Instant::now() + SILENCE / 2;
+    assert_eq!(client.query(&query(b'a', true), deadline).await, Err(DohError::TimedOut));
+}
+
+#[tokio::test]
+async fn who_cannot_be_reached_or_trusted_is_named() {
+    let server = Server::start(&[Does::Answer]).await;
+    let stranger = Pki::new(&["gateway.example"]);
+    let client = server.client_with(Trust::CaPem(stranger.authority_pem), None);
+    let error = client.query(&query(b'a', true), soon()).await.unwrap_err();
+    assert!(matches!(error, DohError::Untrusted(_)), "{error:?}");
+
+    struct Nowhere(AtomicUsize);
+    impl Dial for Arc<Nowhere> {
+        fn dial(&self) -> Dialing<'_> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async {
+                tokio::task::yield_now().await;
+                Err::<BoxedStream, _>(std::io::ErrorKind::ConnectionRefused.into())
+            })
+        }
+    }
+    let nowhere = Arc::new(Nowhere(AtomicUsize::new(0)));
+    let config = DohConfig {
+        name: "gateway.example".to_owned(),
+        port: 443,
+        path: "/dns-query".to_owned(),
+        trust: Trust::CaPem(server.pki.authority_pem.clone()),
+        token: None,
+    };
+    let client = DohClient::new(config, Box::new(Arc::clone(&nowhere))).unwrap();
+    let wire = query(b'a', true);
+    let (one, two) = tokio::join!(client.query(&wire, soon()), client.query(&wire, soon()));
+    assert!(matches!((one, two), (Err(DohError::Unreachable(_)), Err(DohError::Unreachable(_)))));
+    assert_eq!(nowhere.0.load(Ordering::SeqCst), 1, "those who wait hear of the first's failure");
+    assert!(client.query(&wire, soon()).await.is_err());
+    assert_eq!(nowhere.0.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn after_a_reset_queries_go_on_over_another_connection() {
+    let server = Server::start(&[Does::FallSilent, Does::Answer]).await;
+    let client = server.client();
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { client.query(&query(b'a', true), soon()).await }
+    });
+    let deadline = soon();
+    while server.requests.load(Ordering::SeqCst) == 0 {
+        assert!(Instant::now() < deadline);
+        tokio::task::yield_now().await;
+    }
+    let began = Instant::now();
+    client.reset().await;
+    assert!(waiting.await.unwrap().is_ok());
+    assert!(began.elapsed() < SILENCE, "the query did not wait for silence");
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn an_unusable_configuration_is_refused() {
+    let good = || DohConfig {
+        name: "gateway.example".to_owned(),
+        port: 443,
+        path: "/dns-query".to_owned(),
+        trust: Trust::CaPem(Pki::new(&["gateway.example"]).authority_pem),
+        token: None,
+    };
+    let bad = [
+        DohConfig { name: "a b".to_owned(), ..good() },
+        DohConfig { path: "no slash".to_owned(), ..good() },
+        DohConfig { trust: Trust::CaPem("hello".to_owned()), ..good() },
+        DohConfig { token: Some(Secret::from("two\nlines".to_owned())), ..good() },
+    ];
+    for config in bad {
+        let dial = Outside { sockets: SocketFactory::new(), addresses: Vec::new() };
+        let error = DohClient::new(config, Box::new(dial)).unwrap_err();
+        assert!(matches!(error, DohError::Config(_)), "{error:?}");
+    }
+    assert!(message::is_well_formed(&query(b'a', true)) && message::is_well_formed(&query(b'a', false)));
+}
