@@ -64,7 +64,7 @@ pub enum Nudge {
 #[derive(Debug)]
 #[must_use]
 pub enum Sealed {
-    /// It is in the outbox, all of it. The buffer comes back.
+    /// It is in the outbox, all of it. The buffer comes back; the packet in it is spent.
     Done(Run, Nudge),
     /// The transport keeps the run, buffer and all, until it can be sent or is given up (bounded). The buffer does
     /// not come back: a pool replaces it.
@@ -190,7 +190,8 @@ pub enum TransportEvent {
     Open(SocketId, SocketRequest),
     /// Close this socket; nothing more is said of it.
     Close(SocketId),
-    /// Packets can pass. Said again after a change of endpoint.
+    /// Packets can pass. Said again after a change of endpoint, and once the far side is proven after
+    /// [`Control::handle_network_change`].
     Up {
         /// The far side's address.
         endpoint: SocketAddr,

@@ -12,7 +12,7 @@ use super::control::ClientControl;
 use super::cookie::Mac1Check;
 use super::inbox::{Front, Inbox, Mail, split_front};
 use super::link::{Link, Path, Roaming, either};
-use super::message::{self, Kind};
+use super::message::Kind;
 use super::packet::SourceCheck;
 use super::read;
 use crate::outbox::Outbox;
@@ -133,14 +133,7 @@ impl Shared {
 
     /// Leaves a handshake message for control, if it can be for us.
     fn take_handshake(&self, kind: Kind, from: Path, message: &[u8], sink: &mut dyn PacketSink) -> Nudge {
-        let is_expected = || read(&self.expected).contains(&message::receiver(kind, message));
-        let taken = match kind {
-            Kind::Initiation => self.mac1.passes(message),
-            Kind::Response => is_expected() && self.mac1.passes(message),
-            Kind::CookieReply => is_expected(),
-            Kind::Data => false,
-        };
-        if !taken {
+        if !self.mac1.admits(kind, message, |index| read(&self.expected).contains(&index)) {
             self.link.drop_received(DropReason::BadDatagram, sink);
             return Nudge::None;
         }

@@ -94,8 +94,19 @@ impl Mac1Check {
         Self { key: hash(&[LABEL_MAC1, own]) }
     }
 
-    pub(crate) fn passes(&self, message: &[u8]) -> bool {
+    fn passes(&self, message: &[u8]) -> bool {
         parts(message).is_some_and(|parts| same(&mac(&self.key, &[parts.body]), parts.mac1))
+    }
+
+    /// Whether a handshake message can be for us: what answers a message of ours names an index that `is_expected`.
+    pub(crate) fn admits(&self, kind: Kind, message: &[u8], is_expected: impl FnOnce(u32) -> bool) -> bool {
+        let index = message::receiver(kind, message);
+        match kind {
+            Kind::Initiation => self.passes(message),
+            Kind::Response => is_expected(index) && self.passes(message),
+            Kind::CookieReply => is_expected(index),
+            Kind::Data => false,
+        }
     }
 }
 

@@ -172,25 +172,23 @@ impl Activity {
     /// Takes what is due at `now`. Each is told once: silence until data is sent again, a keepalive until data comes
     /// again, the persistent one until its interval has passed again.
     pub(crate) fn take_due(&self, now: Instant) -> impl Iterator<Item = Due> {
-        self.moments().filter(move |(at, _)| now >= *at).map(move |(_, due)| {
-            match due {
-                Due::Silence => self.awaiting.store(NEVER, Ordering::SeqCst),
-                Due::Keepalive => self.owed.store(NEVER, Ordering::SeqCst),
-                Due::Persistent => self.passed.store(self.moment(now), Ordering::SeqCst),
-            }
-            due
+        self.sources().filter_map(move |(atomic, after, due)| {
+            let seen = atomic.load(Ordering::SeqCst);
+            self.instant(seen).filter(|at| now >= *at + after)?;
+            let next = if due == Due::Persistent { self.moment(now) } else { NEVER };
+            // What the data path wrote meanwhile stays.
+            let _ = atomic.compare_exchange(seen, next, Ordering::SeqCst, Ordering::SeqCst);
+            Some(due)
         })
     }
 
-    fn moments(&self) -> impl Iterator<Item = (Instant, Due)> {
-        let moment = |atomic: &AtomicU64, after: Duration, due| {
-            let at = self.instant(atomic.load(Ordering::SeqCst))?;
-            Some((at + after, due))
-        };
+    /// The moments that deadlines come from, and how long after them each is.
+    fn sources(&self) -> impl Iterator<Item = (&AtomicU64, Duration, Due)> {
+        let persistent = self.interval.map(|interval| (&self.passed, interval, Due::Persistent));
         [
-            moment(&self.awaiting, SILENCE, Due::Silence),
-            moment(&self.owed, KEEPALIVE_TIMEOUT, Due::Keepalive),
-            self.interval.and_then(|interval| moment(&self.passed, interval, Due::Persistent)),
+            Some((&self.awaiting, SILENCE, Due::Silence)),
+            Some((&self.owed, KEEPALIVE_TIMEOUT, Due::Keepalive)),
+            persistent,
         ]
         .into_iter()
         .flatten()
@@ -200,7 +198,10 @@ impl Activity {
     pub(crate) fn next_deadline(&self, own: impl Iterator<Item = Deadline>) -> Option<Deadline> {
         // Cleared first: what the data path writes from here on is either read below or nudges.
         self.alarm.store(NO_ALARM, Ordering::SeqCst);
-        let deadlines = self.moments().map(|(at, due)| Deadline { at, reason: due.reason() });
+        let deadlines = self.sources().filter_map(|(atomic, after, due)| {
+            let at = self.instant(atomic.load(Ordering::SeqCst))? + after;
+            Some(Deadline { at, reason: due.reason() })
+        });
         let next = deadlines.chain(own).min_by_key(|deadline| deadline.at);
         if let Some(deadline) = next {
             self.alarm.fetch_min(self.moment(deadline.at), Ordering::SeqCst);

@@ -14,7 +14,7 @@ use super::cookie::Mac1Check;
 use super::handshake::Timestamp;
 use super::inbox::{Front, Inbox, Mail, split_front};
 use super::link::{DropCounts, Link, Path, Roaming, either};
-use super::message::{self, Kind};
+use super::message::Kind;
 use super::negotiator::OwnSide;
 use super::packet::SourceCheck;
 use super::{lock, read, write};
@@ -230,14 +230,7 @@ impl Responder {
     }
 
     fn take_handshake(&self, kind: Kind, from: Path, message: &[u8], sink: &mut dyn PeerSink) -> Nudge {
-        let is_expected = || read(&self.indices).contains_key(&message::receiver(kind, message));
-        let taken = match kind {
-            Kind::Initiation => self.mac1.passes(message),
-            Kind::Response => is_expected() && self.mac1.passes(message),
-            Kind::CookieReply => is_expected(),
-            Kind::Data => false,
-        };
-        if !taken {
+        if !self.mac1.admits(kind, message, |index| read(&self.indices).contains_key(&index)) {
             self.count_drop(DropReason::BadDatagram, sink);
             return Nudge::None;
         }
