@@ -119,6 +119,32 @@ impl Outbox {
         self.open = false;
     }
 
+    /// Those of [`transmits`](Self::transmits) that no datagram of the same length can join any more: all but the last,
+    /// and the last if it is full. Sending these alone while more is being sealed makes every system call a full one.
+    pub fn settled(&self) -> impl Iterator<Item = &Transmit> {
+        self.transmits.iter().take(self.settled_count())
+    }
+
+    /// Forgets what [`settled`](Self::settled) gives, and keeps the rest and the memory.
+    pub fn clear_settled(&mut self) {
+        let settled = self.settled_count();
+        if settled == self.used {
+            self.clear();
+        } else if settled > 0 {
+            self.transmits.swap(0, settled);
+            self.used = 1;
+        }
+    }
+
+    /// The last transmit alone may be open.
+    fn settled_count(&self) -> usize {
+        let grows = self.used.checked_sub(1).and_then(|last| self.transmits.get(last)).is_some_and(|last| {
+            let destination = last.socket.zip(last.destination);
+            destination.is_some_and(|(socket, destination)| self.joins(socket, destination, last.segment))
+        });
+        self.used - usize::from(grows)
+    }
+
     fn joins(&self, socket: SocketId, destination: SocketAddr, len: usize) -> bool {
         let last = self.used.checked_sub(1).and_then(|last| self.transmits.get(last));
         self.open
@@ -167,6 +193,32 @@ mod tests {
         assert_eq!(lengths(&outbox), [(100, 240), (100, 100), (200, 200)]);
         outbox.clear();
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn what_may_still_grow_is_not_settled() {
+        let to = "203.0.113.10:2408".parse().unwrap();
+        let settled = |outbox: &Outbox| outbox.settled().map(|one| one.contents().len()).collect::<Vec<_>>();
+        let mut outbox = Outbox::new();
+        for _ in 0..53 {
+            outbox.datagram(SOCKET, to, 1312);
+        }
+        assert_eq!(settled(&outbox), [49 * 1312]);
+        outbox.clear_settled();
+        assert_eq!((settled(&outbox), lengths(&outbox)), (vec![], vec![(1312, 4 * 1312)]));
+        outbox.clear_settled();
+        for _ in 0..45 {
+            outbox.datagram(SOCKET, to, 1312)[0] = 1;
+        }
+        assert_eq!(settled(&outbox), [49 * 1312], "it is full");
+        outbox.clear_settled();
+        assert!(outbox.is_empty());
+        outbox.datagram(SOCKET, to, 1312);
+        outbox.datagram(SOCKET, to, 100);
+        assert_eq!(settled(&outbox), [1412], "a shorter datagram ends it");
+        outbox.datagram(SOCKET, to, 100);
+        outbox.bytes(SOCKET).push(1);
+        assert_eq!(settled(&outbox).len(), 3, "a stream's bytes");
     }
 
     #[test]

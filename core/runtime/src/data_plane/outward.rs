@@ -19,14 +19,14 @@ use crate::tun::TunInput;
 /// Buffers that the thread keeps: a run is sealed and its buffer free before the next is read.
 const KEPT: usize = 2;
 
-/// Bytes that are sealed before they are sent. A full run is sent at once; small packets are gathered, so that
-/// datagrams of equal length go out by one system call.
+/// Bytes that are sealed before what is full of them is sent. Less than one run, so that under load each run is
+/// followed by a send; more than small packets, which are gathered.
 const SEND_AT: usize = 32 << 10;
 
-/// Runs that are sealed before they are sent, however small: bounds what the first one waits.
-const RUNS_AT: usize = 32;
+/// Runs that are sealed before everything is sent, however small: bounds what the first one waits.
+const RUNS_AT: usize = 64;
 
-/// What the thread may hold: its buffers, one that a batch holds, and the sealed bytes of a full batch and a run.
+/// What the thread may hold: its buffers, one that a batch holds, and the sealed bytes of two full sends.
 pub(super) const MEMORY: usize = (KEPT + 1) * RUN_BUFFER + 2 * (SEND_AT + RUN_BUFFER);
 
 pub(super) struct Outward {
@@ -109,8 +109,12 @@ impl Outward {
             }
         }
         self.batch = batch;
-        if self.sealed_bytes >= SEND_AT || self.sealed_runs >= RUNS_AT {
+        if self.sealed_runs >= RUNS_AT {
             self.send();
+        } else if self.sealed_bytes >= SEND_AT {
+            // What is left joins the next run, or goes when the device has no more.
+            self.shared.send_settled(&mut self.outbox, Patience::Unbounded);
+            self.sealed_bytes = 0;
         }
     }
 

@@ -71,11 +71,19 @@ impl Shared {
 
     /// Sends all of `outbox` and empties it. What cannot be sent is counted.
     pub(super) fn send(&self, outbox: &mut Outbox, patience: Patience) {
-        if outbox.is_empty() {
-            return;
-        }
+        self.send_each(outbox.transmits(), patience);
+        outbox.clear();
+    }
+
+    /// Sends what no further datagram can join, and leaves the rest.
+    pub(super) fn send_settled(&self, outbox: &mut Outbox, patience: Patience) {
+        self.send_each(outbox.settled(), patience);
+        outbox.clear_settled();
+    }
+
+    fn send_each<'a>(&self, transmits: impl Iterator<Item = &'a Transmit>, patience: Patience) {
         let sockets = self.sockets.load();
-        for transmit in outbox.transmits() {
+        for transmit in transmits {
             let Some(destination) = transmit.destination else { continue };
             let socket = transmit.socket.and_then(|id| sockets.iter().find(|(other, _)| *other == id));
             let left = match socket {
@@ -87,7 +95,6 @@ impl Shared {
                 self.tally.out.drop(reason, bytes.div_ceil(transmit.segment.max(1)));
             }
         }
-        outbox.clear();
     }
 
     /// Sends one batch; else why not all of it, and how many bytes were left.
