@@ -111,6 +111,12 @@ impl VerdictSnapshot {
         self.mtu
     }
 
+    /// Whether packets to `address` are routed into the tunnel interface.
+    #[must_use]
+    pub fn routes(&self, address: IpAddr) -> bool {
+        self.routed.contains(address)
+    }
+
     /// What becomes of `run`.
     ///
     /// A packet beyond the MTU is refused whether or not IPv4's "don't fragment" is set: nothing fragments here. A

@@ -2,6 +2,7 @@
 
 pub mod checks;
 pub mod data_plane;
+pub mod dns_front;
 pub mod doh;
 pub mod flows;
 pub mod http;

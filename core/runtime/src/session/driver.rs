@@ -1,0 +1,226 @@
+//! The control thread: one loop that feeds the engine what happened and carries out what it asks for.
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+use weft_engine::{Check, Effect, Engine, EngineConfig, Fetched};
+use weft_model::{
+    Command, Event, NetworkState, PlanNumber, Profile, Registration, Settings, Stats, Status, UserError,
+};
+use weft_tunnel::{Outbox, SocketId, SocketRequest};
+
+use super::events::Events;
+use super::tunnel::TunnelSlot;
+use super::work::Work;
+use super::{Host, SessionConfig};
+use crate::transport_maker::transport_maker;
+
+/// What reaches the control thread.
+pub(super) enum Inward {
+    Command(Command, oneshot::Sender<Result<(), UserError>>),
+    Plan(PlanNumber, Result<(), String>),
+    Tun(OwnedFd),
+    Network(NetworkState),
+    SystemDns(Vec<IpAddr>),
+    Registration(Option<Box<(Registration, Option<Profile>)>>),
+    Status(oneshot::Sender<Status>),
+    Settings(oneshot::Sender<Settings>),
+    Stats(oneshot::Sender<Stats>),
+    /// A check has ended. The number tells it from one that was asked for before.
+    Checked(u64, Check, Result<(), String>),
+    DnsService(u64, Result<(), String>),
+    Fetched(Fetched),
+}
+
+/// The engine and everything that it steers.
+pub(super) struct Driver {
+    engine: Engine,
+    host: Arc<dyn Host>,
+    events: Arc<Events>,
+    tunnel: TunnelSlot,
+    work: Work,
+    outbox: Outbox,
+    /// The last plan that the shell was given asks for a tunnel interface.
+    wants_interface: bool,
+}
+
+impl Driver {
+    pub(super) fn new(
+        config: SessionConfig,
+        host: Arc<dyn Host>,
+        events: Arc<Events>,
+        inward: mpsc::WeakSender<Inward>,
+    ) -> Self {
+        let SessionConfig { registration, profile, user, mark, dns_listen, system_dns } = config;
+        let engine = Engine::new(EngineConfig {
+            registration,
+            profile,
+            user,
+            system_dns: system_dns.clone(),
+            make_transport: transport_maker(),
+        });
+        let work = Work::new(inward, Arc::clone(&host), mark, dns_listen, system_dns);
+        Self {
+            engine,
+            host,
+            events,
+            tunnel: TunnelSlot::default(),
+            work,
+            outbox: Outbox::new(),
+            wants_interface: false,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Inward>) {
+        loop {
+            self.settle();
+            let deadline = self.engine.poll_timeout().map(|deadline| deadline.at);
+            tokio::select! {
+                message = inbox.recv() => match message {
+                    Some(message) => self.handle(message),
+                    None => return,
+                },
+                () = self.tunnel.nudged() => self.nudged(),
+                () = sleep_until(deadline) => self.engine.handle_timeout(Instant::now()),
+            }
+        }
+    }
+
+    fn nudged(&mut self) {
+        let now = Instant::now();
+        match self.tunnel.failure() {
+            Some(detail) => self.engine.handle_tunnel_failed(detail, now),
+            None => self.engine.handle_nudge(now),
+        }
+    }
+
+    fn handle(&mut self, message: Inward) {
+        let now = Instant::now();
+        match message {
+            Inward::Command(command, answer) => {
+                let mode_before = self.engine.user_choices().clone();
+                let result = self.engine.handle_command(command, now);
+                if *self.engine.user_choices() != mode_before {
+                    self.store();
+                }
+                // The shell may have gone away meanwhile.
+                let _gone = answer.send(result);
+            }
+            Inward::Plan(number, result) => self.plan_done(number, result, now),
+            Inward::Tun(tun) => self.tunnel.attach(tun),
+            Inward::Network(network) => self.engine.handle_network(network, now),
+            Inward::SystemDns(servers) => {
+                self.work.set_system_dns(&servers);
+                self.engine.handle_system_dns(servers, now);
+            }
+            Inward::Registration(registration) => {
+                self.engine.set_registration(registration.map(|boxed| *boxed), now);
+            }
+            Inward::Status(answer) => drop(answer.send(self.engine.status(now))),
+            Inward::Settings(answer) => drop(answer.send(self.engine.settings().clone())),
+            Inward::Stats(answer) => drop(answer.send(self.stats(now))),
+            Inward::Checked(round, check, result) => {
+                if self.work.is_current(round) {
+                    self.engine.handle_check(check, result, now);
+                }
+            }
+            Inward::DnsService(round, result) => {
+                if self.work.is_current(round) {
+                    self.engine.handle_dns_service(result, now);
+                }
+            }
+            Inward::Fetched(fetched) => {
+                let stores = matches!(fetched, Fetched::Device(..));
+                self.engine.handle_profile(fetched, now);
+                if stores {
+                    self.store();
+                }
+            }
+        }
+    }
+
+    fn plan_done(&mut self, number: PlanNumber, result: Result<(), String>, now: Instant) {
+        if result.is_ok() && !self.wants_interface {
+            // The shell has removed the interface; the descriptor leads nowhere.
+            self.tunnel.detach();
+        }
+        self.engine.handle_plan(number, result, now);
+    }
+
+    /// Carries out everything that the engine asks for, and what comes of it.
+    fn settle(&mut self) {
+        loop {
+            let Some(effect) = self.engine.poll_effect() else {
+                self.engine.poll_transmit(Instant::now(), &mut self.outbox);
+                self.tunnel.transmit(&mut self.outbox);
+                return;
+            };
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Event(event) => {
+                if let Event::Plan(plan) = &event {
+                    self.wants_interface = plan.interface.is_some();
+                }
+                self.events.push(event);
+            }
+            Effect::StartTunnel { outbound, inbound, addresses, mtu } => {
+                match self.tunnel.start(outbound, inbound, &addresses, mtu) {
+                    Ok(net) => self.work.set_tunnel_net(Some(net)),
+                    Err(detail) => self.engine.handle_tunnel_failed(detail, Instant::now()),
+                }
+            }
+            Effect::StopTunnel => {
+                self.work.set_tunnel_net(None);
+                self.tunnel.stop();
+            }
+            Effect::OpenSocket(id, request) => self.open_socket(id, &request),
+            Effect::CloseSocket(id) => self.tunnel.remove_socket(id),
+            Effect::Verdicts(snapshot) => {
+                self.work.set_snapshot(Arc::clone(&snapshot));
+                self.tunnel.set_verdicts(snapshot);
+            }
+            Effect::StartDns(service) => self.work.start_dns(*service, self.engine.registration()),
+            Effect::StopDns => self.work.stop_dns(),
+            Effect::ResetDns => self.work.reset_dns(),
+            Effect::Check(check, endpoints) => self.work.check(check, endpoints),
+            Effect::FetchProfile => {
+                if let Some(registration) = self.engine.registration() {
+                    self.work.fetch(registration.clone());
+                }
+            }
+        }
+    }
+
+    fn open_socket(&mut self, id: SocketId, request: &SocketRequest) {
+        let opened = self.tunnel.open_socket(self.work.factory(), id, request);
+        self.engine.handle_socket(id, opened, Instant::now());
+    }
+
+    fn stats(&self, now: Instant) -> Stats {
+        let mut tunnel = self.engine.tunnel_stats(now).unwrap_or_default();
+        self.tunnel.add_counters(&mut tunnel);
+        Stats { tunnel, dns: self.work.dns_stats() }
+    }
+
+    fn store(&self) {
+        let Some(registration) = self.engine.registration() else { return };
+        let stored = self.host.store(registration, self.engine.profile(), self.engine.user_choices());
+        if let Err(error) = stored {
+            tracing::warn!("the registration could not be stored: {error}");
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

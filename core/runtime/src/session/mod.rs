@@ -1,0 +1,206 @@
+//! A session: the whole core, running, as a shell holds it.
+//!
+//! A shell starts one, pulls its events, applies the plans among them and acknowledges their numbers, and hands over
+//! the TUN descriptor that a plan asks for. Everything else happens on the session's own threads: one for the control
+//! side and, while a tunnel is up, one for each direction of packets.
+
+mod dns;
+mod driver;
+mod events;
+mod tunnel;
+mod work;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+use weft_model::settings::UserChoices;
+use weft_model::{
+    Command, Event, NetworkState, PlanNumber, Profile, Registration, Settings, Stats, Status, UserError,
+};
+
+use self::driver::{Driver, Inward};
+use self::events::Events;
+
+/// Messages that may wait for the control thread; senders of more wait themselves.
+const INWARD_QUEUE: usize = 256;
+
+/// What a session starts with.
+pub struct SessionConfig {
+    /// Who this device is; none = not registered.
+    pub registration: Option<Registration>,
+    /// The last profile that the gateway delivered.
+    pub profile: Option<Profile>,
+    /// What the user has chosen.
+    pub user: UserChoices,
+    /// The firewall mark of the sockets outside the tunnel, on Linux.
+    pub mark: Option<u32>,
+    /// Where the DNS proxy listens, UDP and TCP; empty = the host brings queries as packets.
+    pub dns_listen: Vec<SocketAddr>,
+    /// The resolvers that the device had before it connected.
+    pub system_dns: Vec<IpAddr>,
+}
+
+/// What a session asks of the system it runs on.
+pub trait Host: Send + Sync {
+    /// Keeps a socket outside the tunnel (Android's `VpnService.protect`). Called before it is connected or bound.
+    ///
+    /// # Errors
+    /// The socket is not used then.
+    fn protect(&self, _socket: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Keeps a registration, a profile or choices that changed, so that the next start has them.
+    ///
+    /// # Errors
+    /// Told to the user as a warning; the session goes on.
+    fn store(
+        &self,
+        registration: &Registration,
+        profile: Option<&Profile>,
+        user: &UserChoices,
+    ) -> io::Result<()>;
+}
+
+/// Why a session could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The system gave no thread or no event loop.
+    #[error("the system gives no thread for the session: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// The whole core, running. Dropping it stops every thread; plans that were applied stay as they are.
+pub struct Session {
+    inward: mpsc::Sender<Inward>,
+    events: Arc<Events>,
+    stop: Arc<Notify>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Session {
+    /// Starts a disconnected session.
+    ///
+    /// # Errors
+    /// [`SessionError`] where the system refuses a thread.
+    pub fn start(config: SessionConfig, host: Arc<dyn Host>) -> Result<Self, SessionError> {
+        let (inward, inbox) = mpsc::channel(INWARD_QUEUE);
+        let events = Arc::new(Events::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let to_driver = inward.downgrade();
+        let told = Arc::clone(&events);
+        let stop = Arc::new(Notify::new());
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("weft-control".to_owned()).spawn(move || {
+            // Whatever ends the driver, a panic included, the shell hears the end of its events.
+            let _end = EndOnDrop(Arc::clone(&told));
+            runtime.block_on(async move {
+                tokio::select! {
+                    () = Driver::new(config, host, told, to_driver).run(inbox) => {}
+                    () = stopped.notified() => {}
+                }
+            });
+            runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        })?;
+        Ok(Self { inward, events, stop, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Does what the shell asks; resolves when it has begun, not when it is done.
+    ///
+    /// # Errors
+    /// A [`UserError`] where it cannot or may not be done; nothing has changed then.
+    pub async fn command(&self, command: Command) -> Result<(), UserError> {
+        self.ask(|answer| Inward::Command(command, answer)).await.unwrap_or_else(|| Err(stopped()))
+    }
+
+    /// The next event; none once the session has stopped.
+    pub async fn next_event(&self) -> Option<Event> {
+        self.events.next().await
+    }
+
+    /// Says that a plan and every one before it are in force, or why it could not be applied.
+    pub async fn acknowledge(&self, number: PlanNumber, result: Result<(), String>) {
+        self.tell(Inward::Plan(number, result)).await;
+    }
+
+    /// Hands over the TUN descriptor that a plan asked for; replaces an earlier one.
+    pub async fn attach_tun(&self, tun: OwnedFd) {
+        self.tell(Inward::Tun(tun)).await;
+    }
+
+    /// Says what network the device is on.
+    pub async fn network_changed(&self, network: NetworkState) {
+        self.tell(Inward::Network(network)).await;
+    }
+
+    /// Says which resolvers the device has besides Weft.
+    pub async fn set_system_dns(&self, servers: Vec<IpAddr>) {
+        self.tell(Inward::SystemDns(servers)).await;
+    }
+
+    /// Takes another registration, or none; what is up under the old one goes down.
+    pub async fn set_registration(&self, registration: Option<(Registration, Option<Profile>)>) {
+        self.tell(Inward::Registration(registration.map(Box::new))).await;
+    }
+
+    /// The state at this moment, with the deadlines that are pending; none once the session has stopped.
+    pub async fn status(&self) -> Option<Status> {
+        self.ask(Inward::Status).await
+    }
+
+    /// The values in force; none once the session has stopped.
+    pub async fn settings(&self) -> Option<Settings> {
+        self.ask(Inward::Settings).await
+    }
+
+    /// Counters at this moment; none once the session has stopped.
+    pub async fn stats(&self) -> Option<Stats> {
+        self.ask(Inward::Stats).await
+    }
+
+    /// Stops every thread and waits for them, 2 s at most. Plans that were applied stay as they are.
+    pub async fn shutdown(self) {
+        self.stop.notify_one();
+        let wait = async { while self.events.next().await.is_some() {} };
+        // A driver that hangs must not hold the shell up.
+        let _late = tokio::time::timeout(std::time::Duration::from_secs(2), wait).await;
+    }
+
+    async fn tell(&self, message: Inward) {
+        // A session that has stopped has nobody to tell.
+        let _stopped = self.inward.send(message).await;
+    }
+
+    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Inward) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(message(answer)).await;
+        answered.await.ok()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.stop.notify_one();
+        let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
+            // A panic of the driver has been told as the end of the events.
+            let _panicked = thread.join();
+        }
+    }
+}
+
+fn stopped() -> UserError {
+    UserError::Internal { detail: "the session has stopped".to_owned() }
+}
+
+struct EndOnDrop(Arc<Events>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}

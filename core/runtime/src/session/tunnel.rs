@@ -1,0 +1,179 @@
+//! The tunnel while it is up: the packet threads, the core's own flows, and the TUN descriptor they rest on.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use tokio::sync::{Notify, mpsc};
+use weft_model::{DropReason, TunnelStats};
+use weft_packet::Run;
+use weft_policy::VerdictSnapshot;
+use weft_tunnel::{Inbound, Outbound, Outbox, SocketError, SocketId, SocketRequest};
+
+use crate::data_plane::{Config, DataPlane, FlowClaims, Verdict, Verdicts, VerdictsInForce};
+use crate::flows::{self, TunnelNet};
+use crate::sockets::SocketFactory;
+use crate::tun;
+
+/// Packets for the core's own flows that may wait for the control thread.
+const OWN_PACKETS: usize = 256;
+
+/// The place of the tunnel, up or not.
+pub(super) struct TunnelSlot {
+    /// Kept while the interface stands, so that the tunnel can come up again without the shell.
+    tun: Option<OwnedFd>,
+    running: Option<Running>,
+    verdicts: Arc<VerdictsInForce>,
+    nudge: Arc<Notify>,
+}
+
+struct Running {
+    plane: Arc<DataPlane>,
+}
+
+/// A snapshot of the policy, as the packet threads ask it.
+struct Snapshot(Arc<VerdictSnapshot>);
+
+impl Verdicts for Snapshot {
+    fn judge(&self, run: &Run) -> Verdict {
+        match self.0.judge(run) {
+            weft_policy::Verdict::Tunnel => Verdict::Tunnel,
+            weft_policy::Verdict::Own => Verdict::Own,
+            weft_policy::Verdict::Refuse(refusal) => Verdict::Refuse(refusal.icmp()),
+            weft_policy::Verdict::Drop(reason) => Verdict::Drop(reason),
+        }
+    }
+}
+
+impl Default for TunnelSlot {
+    fn default() -> Self {
+        let nothing: Box<dyn Verdicts> = Box::new(Snapshot(Arc::default()));
+        Self {
+            tun: None,
+            running: None,
+            verdicts: Arc::new(VerdictsInForce::from_pointee(nothing)),
+            nudge: Arc::new(Notify::new()),
+        }
+    }
+}
+
+impl TunnelSlot {
+    pub(super) fn attach(&mut self, tun: OwnedFd) {
+        self.tun = Some(tun);
+    }
+
+    /// The interface is gone.
+    pub(super) fn detach(&mut self) {
+        self.tun = None;
+    }
+
+    pub(super) fn set_verdicts(&self, snapshot: Arc<VerdictSnapshot>) {
+        self.verdicts.store(Arc::new(Box::new(Snapshot(snapshot))));
+    }
+
+    /// Starts the packet threads and the core's own flows.
+    pub(super) fn start(
+        &mut self,
+        outbound: Arc<dyn Outbound>,
+        inbound: Box<dyn Inbound>,
+        addresses: &[IpNet],
+        mtu: u16,
+    ) -> Result<TunnelNet, String> {
+        let tun = self.tun.as_ref().ok_or("the shell gave no descriptor of the tunnel interface")?;
+        let tun = tun.try_clone().map_err(|error| format!("the tunnel interface's descriptor: {error}"))?;
+        let (input, output) =
+            tun::open(tun).map_err(|error| format!("the tunnel interface cannot be used: {error}"))?;
+        let (own_packets, own_inbox) = mpsc::channel(OWN_PACKETS);
+        let claims = Arc::new(FlowClaims::new());
+        let nudge = Arc::clone(&self.nudge);
+        let config = Config {
+            input: Box::new(input),
+            output: Arc::new(output),
+            outbound,
+            inbound,
+            verdicts: Arc::clone(&self.verdicts),
+            claims: Arc::clone(&claims),
+            own_packets,
+            nudge: Arc::new(move || nudge.notify_one()),
+        };
+        let plane = DataPlane::start(config).map_err(|error| format!("the packet threads: {error}"))?;
+        let plane = Arc::new(plane);
+        let sender = Arc::downgrade(&plane);
+        let send = move |run| {
+            if let Some(plane) = sender.upgrade() {
+                plane.send_own(run);
+            }
+        };
+        let flows = flows::Config { addresses: addresses.to_vec(), mtu, claims, send: Box::new(send) };
+        let net =
+            TunnelNet::start(flows, own_inbox).map_err(|error| format!("the core's own flows: {error}"))?;
+        self.running = Some(Running { plane });
+        Ok(net)
+    }
+
+    /// Stops the packet threads and closes their sockets.
+    pub(super) fn stop(&mut self) {
+        self.running = None;
+    }
+
+    /// Resolves when the packet path left the transport something to do, or cannot go on.
+    pub(super) async fn nudged(&self) {
+        self.nudge.notified().await;
+    }
+
+    /// Why packets no longer pass, if they do not.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.running.as_ref()?.plane.failure()
+    }
+
+    pub(super) fn transmit(&self, outbox: &mut Outbox) {
+        match &self.running {
+            Some(running) => running.plane.transmit(outbox),
+            None => outbox.clear(),
+        }
+    }
+
+    pub(super) fn open_socket(
+        &self,
+        factory: &SocketFactory,
+        id: SocketId,
+        request: &SocketRequest,
+    ) -> Result<SocketAddr, SocketError> {
+        let system = |error: io::Error| SocketError::System(error.to_string());
+        let SocketRequest::Udp { remote } = request else {
+            return Err(SocketError::System("no transport of this build uses streams".to_owned()));
+        };
+        let running = self.running.as_ref().ok_or(SocketError::Closed)?;
+        let socket = factory.tunnel(*remote).map_err(system)?;
+        let local = socket.local_addr().map_err(system)?;
+        running.plane.add_socket(id, socket).map_err(system)?;
+        Ok(local)
+    }
+
+    pub(super) fn remove_socket(&self, id: SocketId) {
+        if let Some(running) = &self.running {
+            running.plane.remove_socket(id);
+        }
+    }
+
+    /// Adds what the packet threads counted to what the transport counted.
+    pub(super) fn add_counters(&self, stats: &mut TunnelStats) {
+        let Some(running) = &self.running else { return };
+        let counters = running.plane.counters();
+        stats.sent = counters.sent;
+        stats.received = counters.received;
+        for (reason, count) in counters.drops {
+            add(&mut stats.drops, reason, count);
+        }
+    }
+}
+
+fn add(drops: &mut Vec<(DropReason, u64)>, reason: DropReason, count: u64) {
+    match drops.iter_mut().find(|(other, _)| *other == reason) {
+        Some((_, total)) => *total += count,
+        None if count > 0 => drops.push((reason, count)),
+        None => {}
+    }
+}

@@ -1,0 +1,153 @@
+//! What the control thread has others do: checks, fetches and the DNS proxy. Each ends with a message to the driver.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use weft_engine::{Check, DnsService, Fetched};
+use weft_model::{CheckEndpoints, DnsStats, Registration};
+use weft_policy::VerdictSnapshot;
+
+use super::Host;
+use super::dns::DnsSlot;
+use super::driver::Inward;
+use crate::checks;
+use crate::flows::TunnelNet;
+use crate::orchestration;
+use crate::sockets::{Protect, SocketFactory};
+
+/// The tasks of a session, and what they need.
+pub(super) struct Work {
+    inward: mpsc::WeakSender<Inward>,
+    factory: SocketFactory,
+    net: Option<TunnelNet>,
+    dns: DnsSlot,
+    /// Grows whenever what is under way no longer matters.
+    round: u64,
+    /// Checks and the like of this round.
+    round_tasks: JoinSet<()>,
+    /// A fetch outlives rounds; there is one at most.
+    fetch: JoinSet<()>,
+}
+
+struct HostProtects(Arc<dyn Host>);
+
+impl Protect for HostProtects {
+    fn protect(&self, socket: BorrowedFd<'_>) -> std::io::Result<()> {
+        self.0.protect(socket)
+    }
+}
+
+impl Work {
+    pub(super) fn new(
+        inward: mpsc::WeakSender<Inward>,
+        host: Arc<dyn Host>,
+        mark: Option<u32>,
+        dns_listen: Vec<SocketAddr>,
+        system_dns: Vec<IpAddr>,
+    ) -> Self {
+        let factory = SocketFactory::new().with_protect(Arc::new(HostProtects(host)));
+        let factory = match mark {
+            Some(mark) => factory.with_mark(mark),
+            None => factory,
+        };
+        Self {
+            inward,
+            dns: DnsSlot::new(factory.clone(), dns_listen, system_dns),
+            factory,
+            net: None,
+            round: 0,
+            round_tasks: JoinSet::new(),
+            fetch: JoinSet::new(),
+        }
+    }
+
+    pub(super) fn factory(&self) -> &SocketFactory {
+        &self.factory
+    }
+
+    pub(super) fn is_current(&self, round: u64) -> bool {
+        self.round == round
+    }
+
+    /// The tunnel is up, or gone with all that was under way in it.
+    pub(super) fn set_tunnel_net(&mut self, net: Option<TunnelNet>) {
+        self.net = net;
+    }
+
+    pub(super) fn set_system_dns(&mut self, servers: &[IpAddr]) {
+        self.dns.set_system(servers);
+    }
+
+    pub(super) fn set_snapshot(&self, snapshot: Arc<VerdictSnapshot>) {
+        self.dns.set_snapshot(snapshot);
+    }
+
+    /// Starts the DNS proxy, or gives the running one other rules.
+    pub(super) fn start_dns(&mut self, service: DnsService, registration: Option<&Registration>) {
+        let result = self.dns.start(service, registration, self.net.clone());
+        let (inward, round) = (self.inward.clone(), self.round);
+        self.round_tasks.spawn(async move { tell(&inward, Inward::DnsService(round, result)).await });
+    }
+
+    /// Stops the DNS proxy and everything of this round.
+    pub(super) fn stop_dns(&mut self) {
+        self.round += 1;
+        self.round_tasks.abort_all();
+        self.round_tasks = JoinSet::new();
+        self.dns.stop();
+    }
+
+    pub(super) fn reset_dns(&mut self) {
+        self.dns.reset();
+    }
+
+    pub(super) fn dns_stats(&self) -> DnsStats {
+        self.dns.stats()
+    }
+
+    pub(super) fn check(&mut self, check: Check, endpoints: CheckEndpoints) {
+        let (inward, round) = (self.inward.clone(), self.round);
+        let (factory, net) = (self.factory.clone(), self.net.clone());
+        self.round_tasks.spawn(async move {
+            let result = match check {
+                Check::Outside => checks::outside(&factory, &endpoints.outside).await,
+                Check::Inside => match net {
+                    Some(net) => checks::inside(&net, endpoints.inside).await,
+                    None => return,
+                },
+            };
+            let result = result.map_err(|error| error.to_string());
+            tell(&inward, Inward::Checked(round, check, result)).await;
+        });
+    }
+
+    /// Fetches the profile, unless that is under way.
+    pub(super) fn fetch(&mut self, registration: Registration) {
+        while self.fetch.try_join_next().is_some() {}
+        if !self.fetch.is_empty() {
+            return;
+        }
+        let (inward, factory) = (self.inward.clone(), self.factory.clone());
+        self.fetch.spawn(async move {
+            let fetched = match orchestration::fetch(&factory, &registration).await {
+                Ok((registration, profile)) => Fetched::Device(Box::new(registration), Box::new(profile)),
+                Err(error) if error.is_revoked() => Fetched::Revoked,
+                Err(error) => Fetched::Failed(error.to_string()),
+            };
+            if let Fetched::Failed(detail) = &fetched {
+                tracing::warn!("the profile could not be fetched: {detail}");
+            }
+            tell(&inward, Inward::Fetched(fetched)).await;
+        });
+    }
+}
+
+async fn tell(inward: &mpsc::WeakSender<Inward>, message: Inward) {
+    if let Some(inward) = inward.upgrade() {
+        // A session that has stopped has nobody to tell.
+        let _stopped = inward.send(message).await;
+    }
+}
