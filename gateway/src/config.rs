@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use anyhow::Context;
 use serde::Deserialize;
 use weft_model::{DomainName, WIREGUARD_PORTS};
+
+use crate::dir::{self, StateDir};
 
 /// Why a configuration is bad. One line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// The text is not TOML of the right shape.
-    #[error("config.toml, line {line}: {message}")]
+    #[error("line {line}: {message}")]
     Syntax {
         /// The line, from 1.
         line: usize,
@@ -19,7 +22,7 @@ pub enum ConfigError {
         message: String,
     },
     /// A value is out of its range.
-    #[error("config.toml: {field}: {problem}")]
+    #[error("{field}: {problem}")]
     Value {
         /// The value's name.
         field: &'static str,
@@ -198,6 +201,15 @@ impl Default for Limits {
 }
 
 impl Config {
+    /// Reads the configuration of a gateway and checks it.
+    ///
+    /// # Errors
+    /// One line that names the file and the first thing that is wrong.
+    pub fn load(dir: &StateDir) -> anyhow::Result<Self> {
+        let path = dir.config();
+        Self::parse(&dir::read(&path)?).with_context(|| path.display().to_string())
+    }
+
     /// Reads a configuration and checks it.
     ///
     /// # Errors
@@ -232,10 +244,8 @@ impl Config {
         if !(1280..=9000).contains(&self.tunnel.mtu) {
             return bad("tunnel.mtu", "give 1280 to 9000 bytes");
         }
-        if !is_interface(&self.tunnel.interface) || !self.tunnel.uplinks.iter().all(|name| is_interface(name))
-        {
-            return bad("tunnel", "an interface's name has 1 to 15 letters, digits, \".\", \"-\" or \"_\"");
-        }
+        check_interface("tunnel.interface", &self.tunnel.interface)?;
+        self.tunnel.uplinks.iter().try_for_each(|name| check_interface("tunnel.uplinks", name))?;
         if !(100..=60_000).contains(&self.dns.timeout_ms) {
             return bad("dns.timeout_ms", "give 100 to 60000 milliseconds");
         }
@@ -271,12 +281,21 @@ pub fn check_name(name: &str) -> Result<(), ConfigError> {
     Err(ConfigError::Value { field: "name", problem: format!("{shown:?} is no domain name and no address") })
 }
 
-/// Whether this can be an interface's name; nothing else reaches the firewall's script.
-fn is_interface(name: &str) -> bool {
-    (1..=15).contains(&name.len())
+/// Checks that this can be an interface's name; nothing else reaches the firewall's script.
+///
+/// # Errors
+/// [`ConfigError::Value`].
+pub fn check_interface(field: &'static str, name: &str) -> Result<(), ConfigError> {
+    let good = (1..=15).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
-        && name != "."
-        && name != ".."
+        && ![".", ".."].contains(&name);
+    if good {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(20).collect();
+    let problem =
+        format!("{shown:?}: an interface's name has 1 to 15 letters, digits, \".\", \"-\" or \"_\"");
+    Err(ConfigError::Value { field, problem })
 }
 
 /// What `init` knows when it writes the file.

@@ -1,5 +1,6 @@
 //! `weft-gateway run`: puts the parts together, serves until it is told to stop, and takes everything back.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, SocketAddr};
@@ -123,7 +124,7 @@ struct Parts {
 
 impl Parts {
     fn load(dir: &StateDir) -> anyhow::Result<Self> {
-        let config = Config::parse(&dir::read(&dir.config())?)?;
+        let config = Config::load(dir)?;
         let key = dir.read_wireguard_key()?;
         let identity = pki::load(dir, &config)?;
         let tls = TlsAcceptor::from(Arc::new(pki::server_config(&identity)?));
@@ -165,7 +166,7 @@ impl Parts {
                 _ = terminate.recv() => Ok("SIGTERM"),
                 _ = interrupt.recv() => Ok("SIGINT"),
                 broken = plane.broken() => Err(broken),
-                () = keep_house(&self.registry, &plane) => Ok("nothing"),
+                never = keep_house(&self.registry, &plane) => match never {},
             };
             notify(&[NotifyState::Stopping]);
             stop.send_replace(true);
@@ -346,7 +347,7 @@ fn inner_addresses(config: &Config) -> Vec<IpAddr> {
 
 /// Notes which devices are connected and writes it down; sees to a store that was changed by a command which died
 /// before it could say so.
-async fn keep_house(registry: &Arc<Registry>, plane: &Arc<Plane>) {
+async fn keep_house(registry: &Arc<Registry>, plane: &Arc<Plane>) -> Infallible {
     let mut known = registry.foreign_changes().ok();
     loop {
         tokio::time::sleep(HOUSEKEEPING).await;

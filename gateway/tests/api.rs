@@ -1,4 +1,5 @@
 //! The device orchestration API, over TLS on loopback.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod common;
 

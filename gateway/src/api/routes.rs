@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Extension, Request};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::extract::{DefaultBodyLimit, Extension, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::{HeaderValue, StatusCode, header};
-use weft_model::api::MAX_BODY;
+use tokio::sync::Semaphore;
 
 use super::answer::DOH_PATH;
 use super::auth::{self, Peer};
@@ -20,6 +20,10 @@ use crate::registry::Registry;
 
 /// The time for a whole request, its body included.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
+/// The longest body of a request in bytes: a whole DNS message. Only answers, which carry a profile, are longer.
+const MAX_REQUEST: usize = 65_535;
+/// Requests at once: with the length of their bodies, what strangers can make the gateway hold.
+const MAX_REQUESTS: usize = 4096;
 
 /// What is served on the public addresses: the API, and the resolver for devices with their credential.
 pub fn outside(api: Api, resolver: Arc<Resolver>) -> Router {
@@ -63,11 +67,12 @@ async fn trace(Extension(peer): Extension<Peer>) -> Response {
 fn finish(routes: Router) -> Router {
     routes
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is no such path"))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(from_fn(in_time))
+        .layer(DefaultBodyLimit::max(MAX_REQUEST))
+        .layer(from_fn_with_state(Arc::new(Semaphore::new(MAX_REQUESTS)), within_limits))
 }
 
-async fn in_time(request: Request, next: Next) -> Response {
+async fn within_limits(State(requests): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let Ok(_permit) = requests.try_acquire() else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     match tokio::time::timeout(REQUEST_TIME, next.run(request)).await {
         Ok(response) => response,
         Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),

@@ -27,6 +27,10 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 const HEADER_TIME: Duration = Duration::from_secs(10);
 /// The time that a connection has to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
+/// Requests at once of one HTTP/2 connection.
+const MAX_STREAMS: u32 = 32;
+/// Bytes of a body that may come before they are read.
+const WINDOW: u32 = 1 << 16;
 /// The pause after the system refused to accept (no descriptors left, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -122,7 +126,11 @@ async fn converse(
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(128);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(WINDOW);
     let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         outcome = served.as_mut() => return outcome.map_err(io::Error::other),

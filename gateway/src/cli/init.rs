@@ -29,6 +29,7 @@ pub(super) fn init(dir: &StateDir, options: InitOptions) -> Result<(), Failure> 
     };
     // Everything is checked and made before the first file is written.
     config::check_name(&initial.name)?;
+    initial.uplinks.iter().try_for_each(|name| config::check_interface("--uplink", name))?;
     let text = config::template(&initial);
     let config = Config::parse(&text)?;
     dir.require_empty()?;

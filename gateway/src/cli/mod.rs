@@ -15,7 +15,7 @@ use clap::Parser;
 
 use crate::config::Config;
 use crate::control::{self, ControlError, Request};
-use crate::dir::{self, StateDir};
+use crate::dir::StateDir;
 use crate::store::{Store, StoreError};
 use args::{Arguments, Command};
 
@@ -92,7 +92,7 @@ fn open_store(dir: &StateDir) -> Result<Store, Failure> {
 /// Reads the configuration of a directory that `init` has made.
 fn read_config(dir: &StateDir) -> Result<Config, Failure> {
     dir.require()?;
-    Ok(Config::parse(&dir::read(&dir.config())?)?)
+    Ok(Config::load(dir)?)
 }
 
 /// Tells a running server that the store has changed.

@@ -8,6 +8,8 @@ mod settings;
 mod sys;
 
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 
 use crate::config::TunnelConfig;
@@ -16,12 +18,19 @@ use crate::dir::{DirError, StateDir};
 pub use firewall::{FirewallPlan, script};
 pub use links::default_uplinks;
 
+/// The name of the socket that a gateway holds: a name of this kind lives in the network namespace, as does all that
+/// two gateways would take from each other.
+const CLAIM: &str = "weft-gateway";
+
 /// What this machine lacks, or refused. One line.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// The process may not manage the network.
     #[error("the right to manage the network is missing: run as root, or with CAP_NET_ADMIN")]
     NotPrivileged,
+    /// Another gateway serves.
+    #[error("another gateway runs on this machine")]
+    Taken,
     /// TUN devices are missing.
     #[error("/dev/net/tun cannot be opened: {0} (load the module tun, or give the container the device)")]
     NoTun(std::io::Error),
@@ -70,6 +79,7 @@ pub enum HostError {
 #[derive(Debug)]
 pub struct Host {
     dir: StateDir,
+    _claim: UnixListener,
 }
 
 impl Host {
@@ -82,8 +92,8 @@ impl Host {
             return Err(HostError::NotPrivileged);
         }
         firewall::check().await?;
+        let host = Self { dir: dir.clone(), _claim: claim()? };
         settings::restore(dir)?;
-        let host = Self { dir: dir.clone() };
         match host.build(config).await {
             Ok(device) => Ok((host, device)),
             Err(error) => {
@@ -125,4 +135,11 @@ impl Host {
             tracing::warn!(%error, "the firewall's table was not removed");
         }
     }
+}
+
+fn claim() -> Result<UnixListener, HostError> {
+    UnixListener::bind_addr(&SocketAddr::from_abstract_name(CLAIM)?).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => HostError::Taken,
+        _ => error.into(),
+    })
 }

@@ -1,6 +1,7 @@
 //! A gateway's servers on loopback, without a tunnel, and a client for them.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
