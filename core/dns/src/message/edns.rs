@@ -5,6 +5,8 @@ use super::{PLAIN_UDP_LIMIT, read_u16, record_type, write_u16};
 
 /// The option code of padding (RFC 7830).
 const PADDING: u16 = 12;
+/// Bytes of the longest payload of a UDP datagram over IPv4.
+const MAX_UDP: usize = 65_507;
 /// Bytes of an OPT record without options, and of one option without its value.
 const OPT_LEN: usize = 11;
 const OPTION_LEN: usize = 4;
@@ -41,7 +43,7 @@ pub fn edns(message: &[u8]) -> Option<Edns> {
 /// The longest UDP answer that the sender of `query` takes, in bytes.
 #[must_use]
 pub fn udp_limit(query: &[u8]) -> usize {
-    edns(query).map_or(PLAIN_UDP_LIMIT, |edns| PLAIN_UDP_LIMIT.max(edns.payload_size.into()))
+    edns(query).map_or(PLAIN_UDP_LIMIT, |edns| PLAIN_UDP_LIMIT.max(edns.payload_size.into())).min(MAX_UDP)
 }
 
 /// Lowers the size that a query asks for to `limit` bytes; one without EDNS stays as it is.
