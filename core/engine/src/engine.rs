@@ -237,10 +237,15 @@ impl Engine {
         self.with_transport(now, |transport| transport.handle_socket(socket, state, now));
     }
 
-    /// The tunnel that was asked for could not be started.
+    /// The tunnel that was asked for could not be started, or its interface is gone: it is built anew from the start.
     pub fn handle_tunnel_failed(&mut self, detail: String, now: Instant) {
+        // A shell that takes the interface away ends the packet path too, and that is as it should be.
+        if !self.phase.is_active() {
+            return;
+        }
         self.transport = None;
         self.up = false;
+        self.effects.push_back(Effect::StopTunnel);
         self.fail(UserError::PlanFailed { detail }, now);
         self.tell_status(now);
     }
@@ -337,7 +342,8 @@ impl Engine {
     }
 
     fn plain_status(&self) -> Status {
-        let (state, reason) = self.phase.describe(self.up || self.transport.is_none(), self.problem.as_ref());
+        let carries = self.up || !self.settings.service_mode.value.tunnels_traffic();
+        let (state, reason) = self.phase.describe(carries, self.problem.as_ref());
         Status {
             state,
             reason,

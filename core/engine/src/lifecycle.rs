@@ -270,11 +270,17 @@ impl Engine {
 
     pub(crate) fn retry(&mut self, now: Instant) {
         match self.phase {
+            phase if self.has_lost_its_tunnel(phase) => self.begin(now),
             Phase::Proving(_) => self.prove(),
-            Phase::Establishing if self.transport.is_none() => self.begin(now),
             _ => self.repropose(),
         }
         self.advance(now);
+    }
+
+    fn has_lost_its_tunnel(&self, phase: Phase) -> bool {
+        let needs_one =
+            matches!(phase, Phase::Establishing | Phase::Proving(_) | Phase::Switching(_) | Phase::Connected);
+        needs_one && self.settings.service_mode.value.tunnels_traffic() && self.transport.is_none()
     }
 
     pub(crate) fn revoke(&mut self) {

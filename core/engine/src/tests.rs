@@ -258,6 +258,24 @@ fn a_lost_tunnel_keeps_the_plan_and_comes_back() {
 }
 
 #[test]
+fn an_interface_that_is_taken_away_is_built_anew() {
+    let mut bench = Bench::connected(Profile::default());
+    bench.engine.handle_tunnel_failed("the interface is gone".to_owned(), bench.now);
+    assert_eq!(bench.state(), State::Reconnecting);
+    assert_eq!(bench.seen().tunnels_stopped, 1);
+    bench.wait(1);
+    let seen = bench.seen();
+    assert!(seen.plans[0].interface.is_some() && seen.plans[0].dns.is_none());
+    bench.acknowledge(&seen);
+    assert_eq!(bench.seen().tunnels_started, 1);
+
+    let mut leaving = Bench::connected(Profile::default());
+    leaving.engine.handle_command(Command::Disconnect, leaving.now).unwrap();
+    leaving.engine.handle_tunnel_failed("the interface is gone".to_owned(), leaving.now);
+    assert_eq!((leaving.state(), leaving.reason()), (State::Disconnecting, Reason::Manual));
+}
+
+#[test]
 fn a_failed_check_is_tried_again_with_growing_pauses() {
     let mut bench = Bench::new(Some(registration()), Profile::default());
     bench.engine.handle_command(Command::Connect, bench.now).unwrap();

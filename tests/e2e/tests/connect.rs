@@ -11,7 +11,8 @@ const INCLUDE: &str = r#"{"include": [{"address": "203.0.113.80"}], "fallback_do
 fn packets_and_names_go_where_the_profile_says() {
     netlab::run(|lab| {
         let setup = Setup::connected(lab, EXCLUDE)?;
-        assert!(setup.curl(&["http://web.example/"])?.contains(&GATEWAY.to_string()));
+        assert!(setup.curl(&["-4", "http://web.example/"])?.contains(&GATEWAY.to_string()));
+        assert!(setup.curl(&["-6", "http://web.example/"])?.contains(&GATEWAY_V6.to_string()));
         assert!(setup.curl(&["-4", "http://intranet.corp/"])?.contains(&DEVICE.to_string()));
         assert!(setup.curl(&[&format!("http://{LAN}/")])?.contains(&DEVICE.to_string()));
         assert!(setup.curl(&[&format!("http://[{LAN_V6}]/")])?.contains(&DEVICE_V6.to_string()));
@@ -128,6 +129,24 @@ fn traffic_only_mode_leaves_names_alone() {
         assert_eq!(setup.device.traces()?.resolv_conf, before.resolv_conf);
         assert!(setup.curl(&["-4", "http://web.example/"])?.contains(&GATEWAY.to_string()));
         assert!(setup.topology.lan_dns.count("web.example") > 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn an_interface_that_somebody_deletes_comes_back() {
+    netlab::run(|lab| {
+        let setup = Setup::connected(lab, EXCLUDE)?;
+        let wire = setup.topology.device.capture(netlab::topology::INTERFACE)?;
+        setup.device.host().run(["ip", "link", "del", "weft0"])?;
+        netlab::eventually(weft_e2e::PATIENCE, "the tunnel carries again", || {
+            setup
+                .curl(&["--max-time", "1", &format!("http://{WEB}/")])
+                .is_ok_and(|page| page.contains("you are"))
+        })?;
+        setup.device.wait_for_state("connected")?;
+        wire.settle()?;
+        assert_eq!(wire.count(|seen| seen.is_to(WEB)), 0);
         Ok(())
     });
 }

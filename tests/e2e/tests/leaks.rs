@@ -31,7 +31,7 @@ fn try_to_leak(setup: &Setup) -> Result<()> {
         setup.curl(&["--max-time", "1", &url])?;
     }
     host.attempt(["ping", "-c", "1", "-W", "1", "-I", INTERFACE, &WEB.to_string()])?;
-    host.sh(&format!("echo x > /dev/udp/{WEB}/9; true"))?;
+    host.attempt(["bash", "-c", &format!("echo x > /dev/udp/{WEB}/9")])?;
     Ok(())
 }
 

@@ -92,7 +92,11 @@ impl Driver {
     fn nudged(&mut self) {
         let now = Instant::now();
         match self.tunnel.failure() {
-            Some(detail) => self.engine.handle_tunnel_failed(detail, now),
+            Some(detail) => {
+                // Whatever comes next needs a descriptor that works.
+                self.tunnel.detach();
+                self.engine.handle_tunnel_failed(detail, now);
+            }
             None => self.engine.handle_nudge(now),
         }
     }

@@ -70,7 +70,8 @@ impl Demo {
     /// Runs a line on the device as its user would, and shows both.
     fn show(&self, line: &str) -> Result<String> {
         println!("$ {line}");
-        let output = self.device.host().sh(&format!("weft() {{ /run/weft-cli \"$@\"; }}; {line}"))?;
+        let line = format!("weft() {{ /run/weft-cli \"$@\"; }}; {line}");
+        let output = self.device.host().attempt(["bash", "-c", &line])?;
         let text = format!("{}{}", output.stdout, output.stderr);
         for line in text.lines() {
             println!("  {line}");
@@ -118,7 +119,7 @@ impl Demo {
     fn fetches_pages(&mut self) -> Result<()> {
         self.title("A page through the tunnel, and one from the LAN");
         self.topology.web_server.clear();
-        let page = self.show("curl --silent --show-error --max-time 10 http://web.example/")?;
+        let page = self.show("curl --silent --show-error --max-time 10 -4 http://web.example/")?;
         self.verdict(
             page.contains(&GATEWAY.to_string()),
             "the web server, found by the name that DoH resolved, saw the gateway's address",
