@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use weft_model::DropReason;
 use weft_packet::{Batch, IcmpKind, Run, icmp};
-use weft_tunnel::{Outbox, Sealed};
+use weft_tunnel::{MAX_DATAGRAM_BATCH, Outbox, Sealed};
 
 use super::QUIET;
 use super::shared::{Patience, Shared};
@@ -26,8 +26,13 @@ const SEND_AT: usize = 32 << 10;
 /// Runs that are sealed before everything is sent, however small: bounds what the first one waits.
 const RUNS_AT: usize = 64;
 
-/// What the thread may hold: its buffers, one that a batch holds, and the sealed bytes of two full sends.
-pub(super) const MEMORY: usize = (KEPT + 1) * RUN_BUFFER + 2 * (SEND_AT + RUN_BUFFER);
+/// Full sends that are sealed before they go: with packets of ever other lengths each is a send of its own, and
+/// waiting gains nothing.
+const SENDS_AT: usize = 4;
+
+/// What the thread may hold: its buffers, one that a batch holds, and the sealed bytes of its sends and of one run,
+/// which takes two.
+pub(super) const MEMORY: usize = (KEPT + 1) * RUN_BUFFER + (SENDS_AT + 2) * MAX_DATAGRAM_BATCH;
 
 pub(super) struct Outward {
     shared: Arc<Shared>,
@@ -109,13 +114,6 @@ impl Outward {
             }
         }
         self.batch = batch;
-        if self.sealed_runs >= RUNS_AT {
-            self.send();
-        } else if self.sealed_bytes >= SEND_AT {
-            // What is left joins the next run, or goes when the device has no more.
-            self.shared.send_settled(&mut self.outbox, Patience::Unbounded);
-            self.sealed_bytes = 0;
-        }
     }
 
     fn seal(&mut self, run: Run, now: Instant) {
@@ -141,6 +139,13 @@ impl Outward {
         self.shared.tally.out.pass(packets, bytes);
         self.shared.tally.out.run();
         self.shared.nudge(nudge);
+        if self.sealed_runs >= RUNS_AT {
+            self.send();
+        } else if self.sealed_bytes >= SEND_AT || self.outbox.settled().count() >= SENDS_AT {
+            // What is left joins the next run, or goes when the device has no more.
+            self.shared.send_settled(&mut self.outbox, Patience::Unbounded);
+            self.sealed_bytes = 0;
+        }
     }
 
     fn drop_run(&mut self, run: Run, reason: DropReason) {

@@ -76,7 +76,9 @@ impl TunInput for TunDevice {
         };
         let offload = self.offload_of(buffer.get(start..HEAD_ROOM + len).unwrap_or_default());
         match offload {
-            Some(offload) => batch.push(Run::new(buffer, len, offload).map_err(io::Error::other)?),
+            Some(offload) => {
+                batch.push(Run::new(buffer, len, offload).map_err(|_| io::ErrorKind::InvalidData)?)
+            }
             None => {
                 pool.give_back(buffer);
                 return Err(io::ErrorKind::InvalidData.into());

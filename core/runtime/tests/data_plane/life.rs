@@ -84,6 +84,20 @@ fn an_interface_that_goes_away_is_told_once() {
 }
 
 #[test]
+fn an_interface_that_was_down_for_a_while_passes_again() {
+    netlab::run(|lab| {
+        let Pair { left, right } = Pair::new(lab, Shape::default())?;
+        stream(&left.host, &right.host, right.v4, 1 << 20)?;
+        for (state, side) in [("down", &left), ("down", &right), ("up", &left), ("up", &right)] {
+            side.host.run(["ip", "link", "set", "tun0", state])?;
+        }
+        stream(&left.host, &right.host, right.v4, 1 << 20)?;
+        assert_eq!((left.plane.failure(), right.plane.failure()), (None, None));
+        Ok(())
+    });
+}
+
+#[test]
 fn a_descriptor_that_is_no_tun_device_is_refused() {
     let file = fs::File::open("/dev/null").unwrap();
     assert!(tun::enable_offload(file.as_fd()).is_err());
