@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, header};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use weft_dns::message::{self, SAFE_UDP_LIMIT};
 use weft_model::Secret;
 
@@ -48,6 +48,8 @@ struct Inner {
     tls: TlsClient,
     dial: Box<dyn Dial>,
     slot: Mutex<Slot>,
+    /// Ends what is being opened.
+    reset: Notify,
     silence: Duration,
 }
 
@@ -100,6 +102,7 @@ impl DohClient {
             tls,
             dial,
             slot: Mutex::default(),
+            reset: Notify::new(),
             silence,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -124,6 +127,7 @@ impl DohClient {
 
     /// Gives up the connection: the network is another one. Queries under way are sent once more.
     pub async fn reset(&self) {
+        self.inner.reset.notify_waiters();
         let mut slot = self.inner.slot.lock().await;
         if let Some(connection) = slot.connection.take() {
             connection.abort();
@@ -175,8 +179,12 @@ impl Inner {
         }
         slot.opened += 1;
         let number = slot.opened;
-        let opened = tokio::time::timeout(CONNECT, self.open(number)).await;
-        let opened = opened.unwrap_or_else(|_| Err(DohError::Unreachable("no answer".to_owned())));
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(CONNECT, self.open(number)) => {
+                opened.unwrap_or_else(|_| Err(DohError::Unreachable("no answer".to_owned())))
+            }
+            () = self.reset.notified() => return Err(DohError::Lost("the network is another one".to_owned())),
+        };
         match opened {
             Ok(connection) => {
                 slot.connection = Some(connection.clone());

@@ -86,14 +86,18 @@ impl Server {
         self.client_with(Trust::CaPem(self.pki.authority_pem.clone()), Some("device-token"))
     }
 
-    fn client_with(&self, trust: Trust, token: Option<&str>) -> DohClient {
-        let config = DohConfig {
+    fn config(trust: Trust, token: Option<&str>) -> DohConfig {
+        DohConfig {
             name: "gateway.example".to_owned(),
             port: 8443,
             path: "/dns-query".to_owned(),
             trust,
             token: token.map(|token| Secret::from(token.to_owned())),
-        };
+        }
+    }
+
+    fn client_with(&self, trust: Trust, token: Option<&str>) -> DohClient {
+        let config = Self::config(trust, token);
         let dial = Outside { sockets: SocketFactory::new(), addresses: vec![self.address] };
         DohClient::with_silence(config, Box::new(dial), SILENCE).unwrap()
     }
@@ -368,6 +372,35 @@ async fn after_a_reset_queries_go_on_over_another_connection() {
     assert!(waiting.await.unwrap().is_ok());
     assert!(began.elapsed() < SILENCE, "the query did not wait for silence");
     assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_reset_ends_what_is_being_opened_too() {
+    struct First(AtomicUsize, SocketAddr);
+    impl Dial for First {
+        fn dial(&self) -> Dialing<'_> {
+            let first = self.0.fetch_add(1, Ordering::SeqCst) == 0;
+            Box::pin(async move {
+                if first {
+                    std::future::pending::<()>().await;
+                }
+                let stream = SocketFactory::new().connect(self.1).await?;
+                Ok(Box::new(stream) as BoxedStream)
+            })
+        }
+    }
+    let server = Server::start(&[Does::Answer]).await;
+    let config = Server::config(Trust::CaPem(server.pki.authority_pem.clone()), Some("device-token"));
+    let client = DohClient::new(config, Box::new(First(AtomicUsize::new(0), server.address))).unwrap();
+    let wire = query(b'a', true);
+    let asking = client.query(&wire, soon());
+    let resetting = async {
+        tokio::task::yield_now().await;
+        client.reset().await;
+    };
+    let began = Instant::now();
+    let (answer, ()) = tokio::join!(asking, resetting);
+    assert!(answer.is_ok() && began.elapsed() < Duration::from_secs(4), "{answer:?}");
 }
 
 #[tokio::test]
