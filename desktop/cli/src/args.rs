@@ -62,7 +62,14 @@ pub(crate) enum Command {
         listen: bool,
     },
     /// Show the settings in force and who decided each
-    Settings,
+    ///
+    /// --refresh asks the gateway for the profile at once, instead of within ten minutes; what it says is in force as
+    /// soon as it is there.
+    Settings {
+        /// Fetch the profile now, and show nothing
+        #[arg(long)]
+        refresh: bool,
+    },
     /// Choose a service mode, where the administrator leaves the choice
     Mode {
         /// The mode

@@ -67,7 +67,8 @@ fn first_request(command: &Command) -> Result<Request, Fault> {
         Command::Disconnect => Request::Disconnect,
         Command::Status { listen: true } => Request::Subscribe,
         Command::Status { listen: false } => Request::Status,
-        Command::Settings => Request::Settings,
+        Command::Settings { refresh: true } => Request::RefreshProfile,
+        Command::Settings { refresh: false } => Request::Settings,
         Command::Mode { mode } => {
             Request::SetMode { mode: mode.parse().map_err(|error| Fault::Usage(format!("{error}")))? }
         }

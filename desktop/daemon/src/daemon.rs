@@ -141,6 +141,11 @@ impl Daemon {
         Ok(())
     }
 
+    /// Has the profile fetched now.
+    pub(crate) async fn refresh_profile(&self) -> Result<(), Failure> {
+        Ok(self.session.command(Command::RefreshProfile).await?)
+    }
+
     /// A start blocked the device and the session cannot go on from there: says so until the user decides.
     pub(crate) fn strand(&self, error: UserError) {
         *self.stranded() = Some(error);

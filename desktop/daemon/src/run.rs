@@ -76,8 +76,9 @@ pub(crate) async fn run(parts: Parts, stop: Stop) -> Result<(), Fatal> {
     tasks.spawn(follow::system(Arc::clone(&daemon), outcomes));
     tasks.spawn(follow::network(Arc::clone(&daemon), networks));
     tasks.spawn(follow::state(Arc::clone(&daemon)));
-    tasks.spawn(serve::serve(Arc::clone(&daemon), listener, access));
     go_on(&daemon, &decision).await;
+    // Clients wait at the socket until there is something true to tell them.
+    tasks.spawn(serve::serve(Arc::clone(&daemon), listener, access));
     tell_manager(NotifyState::Ready);
     tracing::info!("ready at {}", socket.display());
 

@@ -92,6 +92,10 @@ async fn answer(daemon: &Daemon, request: Request) -> Result<Response, Failure> 
             daemon.set_mode(mode).await?;
             Response::Done
         }
+        Request::RefreshProfile => {
+            daemon.refresh_profile().await?;
+            Response::Done
+        }
         Request::Register { url, token, ca_fingerprint, name } => {
             enrol::register(daemon, enrol::Enrolment { url, token, ca_fingerprint, name }).await?
         }

@@ -54,6 +54,8 @@ pub enum Request {
     Subscribe,
     /// The values in force, with their origins.
     Settings,
+    /// Fetch the profile now. Answered once it is under way.
+    RefreshProfile,
     /// The counters.
     Stats,
     /// Register this device with a gateway.
@@ -104,6 +106,7 @@ impl Request {
             Self::Connect
             | Self::Disconnect
             | Self::SetMode { .. }
+            | Self::RefreshProfile
             | Self::Register { .. }
             | Self::ImportRegistration { .. }
             | Self::DeleteRegistration => Permission::Write,
@@ -131,6 +134,7 @@ impl Request {
             Self::Status => "status",
             Self::Subscribe => "subscribe",
             Self::Settings => "settings",
+            Self::RefreshProfile => "refresh profile",
             Self::Stats => "stats",
             Self::Register { .. } => "register",
             Self::ImportRegistration { .. } => "import registration",
