@@ -308,7 +308,7 @@ fn check(query: &[u8]) -> Result<Question, Option<u8>> {
     }
     let question = message::question(query).map_err(|error| match error {
         MessageError::NotAQuery => None,
-        MessageError::Question | MessageError::Record => Some(response_code::FORMAT_ERROR),
+        MessageError::Question => Some(response_code::FORMAT_ERROR),
     })?;
     if query.len() > MAX_QUERY || !message::is_well_formed(query) {
         return Err(Some(response_code::FORMAT_ERROR));

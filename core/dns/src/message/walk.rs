@@ -12,9 +12,6 @@ pub enum MessageError {
     /// There is not exactly one whole question.
     #[error("a query must have one whole question")]
     Question,
-    /// A record does not lie within the message, or there are other bytes behind the last.
-    #[error("a record of the message lies outside it")]
-    Record,
 }
 
 /// The one question of a message.
