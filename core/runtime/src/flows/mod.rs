@@ -67,6 +67,12 @@ impl TunnelNet {
         Ok(Self { shared })
     }
 
+    /// Whether the tunnel is gone, and with it every flow, for good.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.shared.lock().check().is_err()
+    }
+
     /// Opens a TCP connection that sends at once what it is given. Dropping the future gives it up.
     ///
     /// # Errors

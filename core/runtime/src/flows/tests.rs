@@ -189,6 +189,7 @@ async fn when_the_tunnel_goes_its_flows_end_with_an_error() {
     assert_eq!(error.kind(), io::ErrorKind::NotConnected);
     let refused = pair.nets[0].connect_tcp(at(1, 0, 443)).await.unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::NotConnected);
+    assert!(pair.nets[0].is_gone() && !pair.nets[1].is_gone());
     eventually("a port stays claimed", || claimed(&pair.claims[0]) == 0).await;
 }
 
