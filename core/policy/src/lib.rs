@@ -22,4 +22,4 @@ pub use plan::{PlanInputs, PlanPhase, compile_plan};
 pub use set::NetSet;
 pub use settings::compile_settings;
 pub use tunnel_set::TunnelSet;
-pub use verdict::{Refusal, Verdict, VerdictSnapshot};
+pub use verdict::{Verdict, VerdictSnapshot};

@@ -17,43 +17,13 @@ pub enum Verdict {
     Tunnel,
     /// It is for the DNS front on a sentinel address.
     Own,
-    /// Drop it and tell its sender by ICMP, where [`weft_packet::icmp::reply`] finds that it may be told.
-    Refuse(Refusal),
+    /// Drop it and tell its sender by ICMP, where [`weft_packet::icmp::reply`] finds that it may be told: "too big",
+    /// or "no route" where the destination is the tunnel's but the tunnel cannot carry it (it has no address of that
+    /// family, or the far side does not take the destination). "No route" rather than "prohibited", so that programs
+    /// try the other family.
+    Refuse(IcmpKind),
     /// Drop it.
     Drop(DropReason),
-}
-
-/// What a sender is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// "Fragmentation needed" (RFC 1191), "packet too big" (RFC 8201): the longest packet that passes, in bytes.
-    TooBig {
-        /// The longest packet that passes, in bytes.
-        mtu: u16,
-    },
-    /// The destination is the tunnel's, but the tunnel cannot carry it: it has no address of that family, or the far
-    /// side does not take the destination.
-    Unreachable,
-}
-
-impl Refusal {
-    /// The ICMP error that says it. "No route" rather than "prohibited", so that programs try the other family.
-    #[must_use]
-    pub fn icmp(self) -> IcmpKind {
-        match self {
-            Self::TooBig { mtu } => IcmpKind::TooBig { mtu },
-            Self::Unreachable => IcmpKind::NoRoute,
-        }
-    }
-
-    /// What the drop is counted under.
-    #[must_use]
-    pub fn reason(self) -> DropReason {
-        match self {
-            Self::TooBig { .. } => DropReason::TooBig,
-            Self::Unreachable => DropReason::Unreachable,
-        }
-    }
 }
 
 /// The rules for packets at one moment. Immutable: a change of policy publishes another.
@@ -161,14 +131,14 @@ impl VerdictSnapshot {
         } else if !carried {
             // Whoever has no address of the family sends from another interface's: the source says nothing here.
             if self.routed.contains(to) {
-                Verdict::Refuse(Refusal::Unreachable)
+                Verdict::Refuse(IcmpKind::NoRoute)
             } else {
                 Verdict::Drop(DropReason::NotTunnelled)
             }
         } else if !own {
             Verdict::Drop(DropReason::ForeignSource)
         } else if run.longest_packet() > usize::from(self.mtu) {
-            Verdict::Refuse(Refusal::TooBig { mtu: self.mtu })
+            Verdict::Refuse(IcmpKind::TooBig { mtu: self.mtu })
         } else {
             Verdict::Tunnel
         }

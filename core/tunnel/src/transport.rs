@@ -229,6 +229,7 @@ pub trait Control: Send {
     fn poll_transmit(&mut self, now: Instant, out: &mut Outbox);
     /// The next deadline. None: the transport sleeps until something is sent or arrives.
     fn poll_timeout(&self) -> Option<Deadline>;
-    /// Counters at this moment.
+    /// Counters at this moment. Every drop of the transport's own is among them, those too that a caller was told of
+    /// ([`Sealed::Dropped`], [`PacketSink::dropped`]): nobody else counts them.
     fn stats(&self, now: Instant) -> TunnelStats;
 }

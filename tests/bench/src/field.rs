@@ -48,7 +48,8 @@ impl Field {
     pub(crate) fn build(lab: &Lab) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let host = |name: &str| lab.host(&format!("{name}{number}")).build();
+        // Nobody answers there; weft-gateway wants to know of a resolver.
+        let host = |name: &str| lab.host(&format!("{name}{number}")).resolver(SINK.into()).build();
         let (device, far, sink) = (host("device")?, host("far")?, host("sink")?);
         Link::new(
             End::new(&device, "eth0").address(&format!("{DEVICE}/24")),

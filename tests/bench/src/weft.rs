@@ -7,7 +7,7 @@ use netlab::{Host, Process};
 use weft_e2e::{PATIENCE, weft, weft_gateway, weftd};
 
 use crate::contender::Raised;
-use crate::field::{FAR, Field, INSIDE, SINK, UPLINK};
+use crate::field::{FAR, Field, INSIDE, UPLINK};
 
 const GATEWAY_FOLDER: &str = "/var/lib/weft-gateway";
 
@@ -40,8 +40,7 @@ pub(crate) fn raise(field: &Field, mtu: u16) -> Result<Raised> {
 fn start_gateway(host: &Host, mtu: u16) -> Result<(Process, Enrolment)> {
     let program = weft_gateway()?;
     let admin = |words: &[&str]| run(host, &program, &[words, &["--dir", GATEWAY_FOLDER]].concat());
-    let (public, upstream) = (FAR.to_string(), SINK.to_string());
-    let init = admin(&["init", "--public-address", &public, "--uplink", UPLINK, "--upstream", &upstream])?;
+    let init = admin(&["init", "--public-address", &FAR.to_string(), "--uplink", UPLINK])?;
     let fingerprint = fingerprint_in(&init).context("init prints no fingerprint")?;
     set_tunnel_mtu(host, mtu)?;
     let profile = format!(r#"{{"include": [{{"address": "{INSIDE}"}}], "mtu": {mtu}}}"#);
@@ -52,7 +51,7 @@ fn start_gateway(host: &Host, mtu: u16) -> Result<(Process, Enrolment)> {
     let mut command = host.command(&program);
     command.args(["run", "--dir", GATEWAY_FOLDER]);
     let gateway = host.spawn(command)?;
-    gateway.wait_for_line("ready", PATIENCE)?;
+    gateway.wait_for_line("the gateway serves", PATIENCE)?;
     Ok((gateway, Enrolment { token, fingerprint }))
 }
 

@@ -141,9 +141,8 @@ impl PacketSink for Sink<'_> {
         }
     }
 
-    fn dropped(&mut self, reason: DropReason) {
-        self.writer.shared.tally.inn.drop(reason, 1);
-    }
+    /// The transport has counted it.
+    fn dropped(&mut self, _reason: DropReason) {}
 }
 
 /// Writes runs to the TUN.

@@ -34,8 +34,9 @@ use crate::tun::{TunInput, TunOutput};
 
 pub use claims::{FlowClaims, OWN_PORTS, Protocol};
 pub use counters::Counters;
-pub use verdicts::{Verdict, Verdicts, VerdictsInForce};
+pub use verdicts::{Verdicts, VerdictsInForce};
 pub use wait::{Waker, is_ready, wait};
+pub use weft_policy::Verdict;
 
 /// The most sockets at once: the one in use, and those that a transport tries beside it.
 pub const MAX_SOCKETS: usize = 8;
@@ -163,10 +164,8 @@ impl DataPlane {
                 self.shared.nudge(nudge);
             }
             Sealed::Blocked(_) => out.drop(DropReason::QueueFull, packets),
-            Sealed::Dropped(_, reason, nudge) => {
-                out.drop(reason, packets);
-                self.shared.nudge(nudge);
-            }
+            // The transport has counted it.
+            Sealed::Dropped(_, _, nudge) => self.shared.nudge(nudge),
         }
         self.shared.send(&mut outbox, Patience::Moment);
     }

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use weft_model::DropReason;
 use weft_packet::{Batch, IcmpKind, Run, icmp};
+use weft_policy::Verdict;
 use weft_tunnel::{MAX_DATAGRAM_BATCH, Outbox, Sealed};
 
 use super::QUIET;
 use super::shared::{Patience, Shared};
-use super::verdicts::{IcmpLimit, Verdict, reason};
+use super::verdicts::{IcmpLimit, reason};
 use super::wait::wait;
 use crate::pool::{Pool, RUN_BUFFER};
 use crate::tun::TunInput;
@@ -128,8 +129,9 @@ impl Outward {
                 self.blocked = Some(run);
                 return;
             }
-            Sealed::Dropped(run, reason, nudge) => {
-                self.drop_run(run, reason);
+            // The transport has counted it.
+            Sealed::Dropped(run, _, nudge) => {
+                self.pool.give_back(run.into_buffer());
                 self.shared.nudge(nudge);
                 return;
             }

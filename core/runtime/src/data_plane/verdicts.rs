@@ -1,23 +1,12 @@
 //! What becomes of a run from the TUN.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use weft_model::DropReason;
 use weft_packet::{IcmpKind, Run};
-
-/// What becomes of a run, all its segments alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Seal it and send it.
-    Tunnel,
-    /// It is for the core's own flows, such as the DNS front on a sentinel address.
-    Own,
-    /// Drop it and tell its sender by ICMP.
-    Refuse(IcmpKind),
-    /// Drop it.
-    Drop(DropReason),
-}
+use weft_policy::{Verdict, VerdictSnapshot};
 
 /// Judges runs from the TUN.
 pub trait Verdicts: Send + Sync {
@@ -25,8 +14,14 @@ pub trait Verdicts: Send + Sync {
     fn judge(&self, run: &Run) -> Verdict;
 }
 
+impl Verdicts for VerdictSnapshot {
+    fn judge(&self, run: &Run) -> Verdict {
+        Self::judge(self, run)
+    }
+}
+
 /// The judge in force, which may be replaced while packets pass.
-pub type VerdictsInForce = ArcSwap<Box<dyn Verdicts>>;
+pub type VerdictsInForce = ArcSwap<Arc<dyn Verdicts>>;
 
 /// What a refusal is counted under.
 pub(super) fn reason(kind: IcmpKind) -> DropReason {

@@ -384,12 +384,10 @@ mod plain {
 
     #[tokio::test]
     async fn who_is_not_there_is_named_at_once_or_at_the_deadline() {
-        let began = Instant::now();
         let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let target = to(gone.ip(), Way::ByAddress);
         let error = resolvers(gone).resolve(target, query(1, b'a'), soon()).await.unwrap_err();
         assert!(error.to_string().contains(&gone.to_string()), "{error}");
-        assert!(began.elapsed() < PATIENCE);
         let silent = server(vec![|_| Vec::new()], false).await;
         let deadline = Instant::now() + Duration::from_millis(50);
         let target = to(silent.address.ip(), Way::ByAddress);

@@ -8,11 +8,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use tokio::sync::{Notify, mpsc};
 use weft_model::{DropReason, TunnelStats};
-use weft_packet::Run;
 use weft_policy::VerdictSnapshot;
 use weft_tunnel::{Inbound, Outbound, Outbox, SocketError, SocketId, SocketRequest};
 
-use crate::data_plane::{Config, DataPlane, FlowClaims, Verdict, Verdicts, VerdictsInForce};
+use crate::data_plane::{Config, DataPlane, FlowClaims, Verdicts, VerdictsInForce};
 use crate::flows::{self, TunnelNet};
 use crate::sockets::SocketFactory;
 use crate::tun;
@@ -33,23 +32,9 @@ struct Running {
     plane: Arc<DataPlane>,
 }
 
-/// A snapshot of the policy, as the packet threads ask it.
-struct Snapshot(Arc<VerdictSnapshot>);
-
-impl Verdicts for Snapshot {
-    fn judge(&self, run: &Run) -> Verdict {
-        match self.0.judge(run) {
-            weft_policy::Verdict::Tunnel => Verdict::Tunnel,
-            weft_policy::Verdict::Own => Verdict::Own,
-            weft_policy::Verdict::Refuse(refusal) => Verdict::Refuse(refusal.icmp()),
-            weft_policy::Verdict::Drop(reason) => Verdict::Drop(reason),
-        }
-    }
-}
-
 impl Default for TunnelSlot {
     fn default() -> Self {
-        let nothing: Box<dyn Verdicts> = Box::new(Snapshot(Arc::default()));
+        let nothing: Arc<dyn Verdicts> = Arc::new(VerdictSnapshot::default());
         Self {
             tun: None,
             running: None,
@@ -70,7 +55,8 @@ impl TunnelSlot {
     }
 
     pub(super) fn set_verdicts(&self, snapshot: Arc<VerdictSnapshot>) {
-        self.verdicts.store(Arc::new(Box::new(Snapshot(snapshot))));
+        let judge: Arc<dyn Verdicts> = snapshot;
+        self.verdicts.store(Arc::new(judge));
     }
 
     /// Starts the packet threads and the core's own flows.

@@ -61,7 +61,8 @@ pub(crate) struct Side {
 
 impl Side {
     pub(crate) fn judge(&self, judge: impl Fn(&Run) -> Verdict + Send + Sync + 'static) {
-        self.verdicts.store(Arc::new(Box::new(Judge(judge))));
+        let judge: Arc<dyn Verdicts> = Arc::new(Judge(judge));
+        self.verdicts.store(Arc::new(judge));
     }
 
     /// A number of the host's `/proc/net/snmp`, such as `("Tcp:", "RetransSegs")`.
@@ -122,7 +123,7 @@ fn side(host: Host, own: u8, peer: u8, shape: Shape) -> Result<Side> {
         shape.tun_mtu
     ))?;
     let transport = Fake::new(outer(peer, shape.outer_v6));
-    let judge: Box<dyn Verdicts> = Box::new(Judge(|_: &Run| Verdict::Tunnel));
+    let judge: Arc<dyn Verdicts> = Arc::new(Judge(|_: &Run| Verdict::Tunnel));
     let verdicts = Arc::new(ArcSwap::from_pointee(judge));
     let claims = Arc::new(FlowClaims::new());
     let (own_packets, own_queue) = mpsc::channel(OWN_QUEUE);

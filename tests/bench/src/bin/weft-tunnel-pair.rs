@@ -82,7 +82,7 @@ fn main() -> Result<()> {
         output: Arc::new(output),
         outbound: transport.outbound,
         inbound: transport.inbound,
-        verdicts: Arc::new(VerdictsInForce::new(Arc::new(Box::new(All)))),
+        verdicts: Arc::new(VerdictsInForce::new(Arc::new(Arc::new(All)))),
         claims: Arc::new(FlowClaims::new()),
         own_packets,
         nudge: nudger(nudge),
