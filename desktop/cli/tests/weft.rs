@@ -301,6 +301,8 @@ fn settings_name_who_decided_them() {
     ] {
         assert!(ran.out.lines().any(|shown| shown == line), "{line}\n{}", ran.out);
     }
+    assert_eq!(daemon.weft(&["settings", "--refresh"]).code, 0);
+    assert_eq!(daemon.requests(), [Request::Settings, Request::RefreshProfile]);
     let shown = daemon.weft(&["settings", "--json"]);
     assert_eq!(serde_json::from_str::<Settings>(&shown.out).unwrap(), settings());
 }

@@ -219,12 +219,17 @@ impl Daemon {
         self.stranded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The session's status, with what only the daemon knows.
     fn decorate(&self, status: Status) -> Status {
+        if status.state != State::Disconnected {
+            return status;
+        }
         match self.stranded().clone() {
-            Some(error) if status.state == State::Disconnected => {
-                Status { state: State::Unable, reason: Reason::Error { error }, ..status }
+            Some(error) => Status { state: State::Unable, reason: Reason::Error { error }, ..status },
+            None if !self.keeper.is_registered() => {
+                Status { reason: Reason::Error { error: UserError::RegistrationMissing }, ..status }
             }
-            _ => status,
+            None => status,
         }
     }
 }

@@ -177,13 +177,21 @@ async fn go_on(daemon: &Daemon, decision: &Decision) {
         };
         if let Err(failure) = connected {
             tracing::error!("the device stays blocked: {failure}");
-            daemon.strand(match failure {
-                weft_ipc::Failure::User { error } => error,
-                other => UserError::Internal { detail: other.to_string() },
-            });
+            daemon.strand(stranded(failure, &decision.troubles));
         }
     }
     daemon.publish_status().await;
+}
+
+/// What a user is told of a device that a start blocked and cannot connect.
+fn stranded(failure: weft_ipc::Failure, troubles: &[String]) -> UserError {
+    match failure {
+        weft_ipc::Failure::User { error } if troubles.is_empty() => error,
+        failure => {
+            let why = if troubles.is_empty() { failure.to_string() } else { troubles.join("; ") };
+            UserError::Settings { detail: format!("{why}: `weft disconnect` opens the device again") }
+        }
+    }
 }
 
 /// Puts everything back, with the session still there to answer what the system asks meanwhile.

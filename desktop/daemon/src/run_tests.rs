@@ -175,7 +175,8 @@ fn failure(result: Result<Response, ClientError>) -> Failure {
 fn a_device_is_registered_connected_disconnected_and_forgotten() {
     let mut device = Device::new();
     device.start();
-    assert_eq!(device.status().state, State::Disconnected);
+    let unregistered = Reason::Error { error: UserError::RegistrationMissing };
+    assert_eq!((device.status().state, device.status().reason), (State::Disconnected, unregistered));
     let missing = Failure::from(UserError::RegistrationMissing);
     for request in [Request::Connect, Request::Registration, Request::DeleteRegistration] {
         assert_eq!(failure(device.ask(&request)), missing, "{request:?}");
@@ -272,7 +273,9 @@ fn a_device_whose_registration_is_lost_stays_blocked_until_the_user_decides() {
     device.eventually("blocked", |state| state.firewall != FirewallPlan::Open);
     let status = device.status();
     assert_eq!(status.state, State::Unable);
-    assert_eq!(status.reason, Reason::Error { error: UserError::RegistrationMissing });
+    let Reason::Error { error } = status.reason else { panic!("no reason") };
+    let error = error.to_string();
+    assert!(error.contains("reg.json is damaged") && error.contains("weft disconnect"), "{error}");
     let text = Secret::from(WG_CONF.to_owned());
     let refused = failure(device.ask(&Request::ImportRegistration { name: "office".into(), text }));
     assert!(refused.to_string().contains("weft disconnect"), "{refused}");

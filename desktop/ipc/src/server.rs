@@ -114,7 +114,7 @@ impl Connection {
             let PeerIdentity { uid, pid, .. } = connection.peer;
             return Err(ServerError::Denied { uid, pid });
         }
-        let hello = connection.read_frame(FRAME_WITHIN).await?;
+        let hello = connection.take_frame(FRAME_WITHIN).await?;
         let Some(hello) = hello else { return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()) };
         let hello: Hello = match frame::decode(&hello) {
             Ok(hello) => hello,
@@ -150,12 +150,7 @@ impl Connection {
     /// # Errors
     /// A [`ServerError`]; the client has been told where it can be, and the connection is over.
     pub async fn next_request(&mut self) -> Result<Option<Request>, ServerError> {
-        let frame = match self.read_frame(IDLE).await {
-            Ok(Some(frame)) => frame,
-            Ok(None) => return Ok(None),
-            Err(ServerError::Frame(error)) => return Err(self.refuse_frame(error).await),
-            Err(error) => return Err(error),
-        };
+        let Some(frame) = self.take_frame(IDLE).await? else { return Ok(None) };
         match frame::decode(&frame) {
             Ok(request) => Ok(Some(request)),
             Err(error) => Err(self.refuse_frame(error).await),
@@ -189,6 +184,14 @@ impl Connection {
         match self.write_frame(&Response::Failure(malformed)).await {
             Ok(()) => error.into(),
             Err(error) => error,
+        }
+    }
+
+    /// The next frame, whose first byte may take `first`. A client that sends what is none is told so.
+    async fn take_frame(&mut self, first: Duration) -> Result<Option<Zeroizing<Vec<u8>>>, ServerError> {
+        match self.read_frame(first).await {
+            Err(ServerError::Frame(error)) => Err(self.refuse_frame(error).await),
+            result => result,
         }
     }
 

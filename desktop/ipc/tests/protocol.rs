@@ -157,6 +157,19 @@ fn what_is_no_request_gets_a_named_failure_and_changes_nothing() {
 }
 
 #[test]
+fn a_client_that_stops_in_the_middle_of_a_frame_is_let_go() {
+    let daemon = Daemon::start(for_us());
+    let stream = raw(&daemon.path);
+    let hello = frame(r#"{"weft":1,"version":"0"}"#);
+    (&stream).write_all(&[&hello[..], &[0, 0, 0, 9, b'"', b's']].concat()).unwrap();
+    let answers = answers(&stream);
+    assert_eq!(answers.len(), 2, "its hello was answered, and the connection ended: {answers:?}");
+    assert!(answers[1].contains("silent for too long"), "{answers:?}");
+    assert_eq!(daemon.served(), 0);
+    assert_eq!(Client::connect(&daemon.path).unwrap().request(&Request::Status).unwrap(), Response::Done);
+}
+
+#[test]
 fn the_first_frame_must_be_a_hello_of_the_same_protocol() {
     let daemon = Daemon::start(for_us());
     let cases = [
@@ -172,6 +185,10 @@ fn the_first_frame_must_be_a_hello_of_the_same_protocol() {
         assert_eq!(answers.len(), 1, "{hello}: {answers:?}");
         assert!(answers[0].contains(named), "{hello}: {answers:?}");
     }
+    let stream = raw(&daemon.path);
+    (&stream).write_all(&u32::MAX.to_be_bytes()).unwrap();
+    let answers = answers(&stream);
+    assert!(answers.len() == 1 && answers[0].contains("4294967295 bytes"), "{answers:?}");
 }
 
 /// Connects as another user: as one with `groups` where root runs the tests, else as whoever does.
