@@ -122,7 +122,7 @@ pub(crate) enum Registration {
     /// --token-file avoids that.
     #[command(group = ArgGroup::new("credential").required(true))]
     New {
-        /// The gateway's address: https://HOST[:PORT]
+        /// The gateway's address: https://HOST, or https://HOST:PORT
         #[arg(value_hint = ValueHint::Url)]
         url: String,
         /// The enrolment token
