@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::Result;
 use netlab::{End, Host, Lab, Link};
 
-use crate::iperf::Server;
-
 /// The device, before the tunnel.
 pub(crate) const DEVICE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// The far end of the tunnel, as the device reaches it.
@@ -35,16 +33,16 @@ pub(crate) struct Field {
     pub(crate) device: Host,
     /// Where the tunnel ends; it forwards and translates.
     pub(crate) far: Host,
-    _sink: Host,
-    _server: Server,
+    /// Where they end.
+    pub(crate) sink: Host,
 }
 
 impl Field {
-    /// Builds it, with the iperf3 server running.
+    /// Builds it.
     ///
     /// # Errors
     ///
-    /// When the kernel lacks what the lab needs, or iperf3 is not installed.
+    /// When the kernel lacks what the lab needs.
     pub(crate) fn build(lab: &Lab) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -69,7 +67,6 @@ impl Field {
                 }}
             }}"
         ))?;
-        let server = Server::start(&sink)?;
-        Ok(Self { device, far, _sink: sink, _server: server })
+        Ok(Self { device, far, sink })
     }
 }

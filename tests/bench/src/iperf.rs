@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use netlab::{Host, Process};
 use serde::Deserialize;
 
-use crate::field::SINK;
+use crate::field::{Field, SINK};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -39,50 +39,43 @@ pub(crate) struct Transferred {
     pub(crate) bytes: f64,
 }
 
-/// The server, which serves until it is dropped.
+/// A transfer under way.
 #[derive(Debug)]
-pub(crate) struct Server {
-    _process: Process,
+pub(crate) struct Running {
+    client: Process,
+    deadline: Duration,
+    _server: Process,
 }
 
-impl Server {
-    /// Starts it and waits until it listens.
+impl Running {
+    /// Waits for its end.
     ///
     /// # Errors
     ///
-    /// When iperf3 is not installed.
-    pub(crate) fn start(host: &Host) -> Result<Self> {
-        let mut command = host.command("iperf3");
-        command.args(["--server", "--forceflush"]);
-        let process = host.spawn(command)?;
-        process.wait_for_line("listening", SOON)?;
-        Ok(Self { _process: process })
+    /// When iperf3 could not make it.
+    pub(crate) fn finish(self) -> Result<Transferred> {
+        let output = self.client.output(self.deadline)?;
+        parse_transfer(&output.stdout).with_context(|| format!("{}\n{}", output.command, output.stderr))
     }
 }
 
 impl Transfer {
-    /// Makes it from `device` to the sink.
-    ///
-    /// # Errors
-    ///
-    /// When iperf3 cannot make it.
-    pub(crate) fn run(&self, device: &Host) -> Result<Transferred> {
-        let output = device.finish(self.command(device), self.deadline())?;
-        parse_transfer(&output.stdout).with_context(|| format!("{}\n{}", output.command, output.stderr))
-    }
-
-    /// Starts it, and leaves it running.
+    /// Starts it, with a server of its own: one that has just served refuses whoever comes too soon after.
     ///
     /// # Errors
     ///
     /// When iperf3 is not installed.
-    pub(crate) fn begin(&self, device: &Host) -> Result<Process> {
-        device.spawn(self.command(device))
+    pub(crate) fn begin(&self, field: &Field) -> Result<Running> {
+        let mut command = field.sink.command("iperf3");
+        command.args(["--server", "--one-off", "--forceflush"]);
+        let server = field.sink.spawn(command)?;
+        server.wait_for_line("listening", SOON)?;
+        let client = field.device.spawn(self.command(&field.device))?;
+        Ok(Running { client, deadline: self.deadline(), _server: server })
     }
 
     /// How long it may take.
-    #[must_use]
-    pub(crate) fn deadline(&self) -> Duration {
+    fn deadline(&self) -> Duration {
         Duration::from_secs(u64::from(self.seconds)) + SOON
     }
 

@@ -77,7 +77,7 @@ fn throughput(
     let pids = raised.both();
     let (rate, cost) = quiet.measure(|| {
         let before = procfs::processor_time(&pids)?;
-        let transferred = transfer.run(&field.device)?;
+        let transferred = transfer.begin(field)?.finish()?;
         let spent = procfs::processor_time(&pids)?.since(before);
         Ok((transferred.bits_per_second / 1e6, spent.as_secs_f64() / (transferred.bytes / 1e9)))
     })?;
@@ -107,10 +107,10 @@ fn busy_latency(
 ) -> Result<()> {
     let transfer = transfer(Way::Up, args);
     let times = quiet.measure(|| {
-        let running = transfer.begin(&field.device)?;
+        let running = transfer.begin(field)?;
         let pings = args.seconds * 20;
         let times = iperf::ping(&field.device, pings, Duration::from_millis(50))?;
-        running.output(transfer.deadline())?.success()?;
+        running.finish()?;
         Ok(times)
     })?;
     if let Some(time) = median(&times) {
