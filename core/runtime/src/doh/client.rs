@@ -1,17 +1,18 @@
 //! Queries, the connection they share, and when it is given up.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, header};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::watch;
 use weft_dns::message::{self, SAFE_UDP_LIMIT};
 use weft_model::Secret;
 
 use super::connection::{Connection, MEDIA_TYPE};
 use super::{Dial, DohError};
+use crate::http::AbortOnDrop;
 use crate::tls::{TlsClient, Trust};
 
 /// For a connection with its handshakes: less than a query's deadline, so that those who wait for it hear why.
@@ -42,24 +43,35 @@ pub struct DohClient {
 }
 
 struct Inner {
-    name: String,
     uri: Uri,
     token: Option<HeaderValue>,
-    tls: TlsClient,
-    dial: Box<dyn Dial>,
-    slot: Mutex<Slot>,
-    /// Ends what is being opened.
-    reset: Notify,
+    opener: Arc<Opener>,
+    current: Mutex<Current>,
     silence: Duration,
 }
 
-/// The connection in use.
+/// What it takes to open a connection.
+struct Opener {
+    name: String,
+    tls: TlsClient,
+    dial: Box<dyn Dial>,
+}
+
+/// How opening a connection ended; none while it goes on.
+type Opened = Option<Result<Connection, DohError>>;
+
+/// The connection in use, or the one that is being opened.
 #[derive(Default)]
-struct Slot {
-    connection: Option<Connection>,
-    opened: u64,
-    /// Why the last attempt to open one failed, and when.
-    failure: Option<(Instant, DohError)>,
+struct Current {
+    opening: Option<Opening>,
+    /// The number of the last one.
+    number: u64,
+}
+
+struct Opening {
+    opened: watch::Receiver<Opened>,
+    /// Opens it; a query that is given up does not stop that, since others wait for it too.
+    _task: AbortOnDrop,
 }
 
 impl std::fmt::Debug for DohClient {
@@ -96,13 +108,10 @@ impl DohClient {
             })
         });
         let inner = Inner {
-            name: config.name,
             uri: uri.map_err(|error| unusable(&error))?,
             token: token.transpose().map_err(|error| unusable(&error))?,
-            tls,
-            dial,
-            slot: Mutex::default(),
-            reset: Notify::new(),
+            opener: Arc::new(Opener { name: config.name, tls, dial }),
+            current: Mutex::default(),
             silence,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -126,13 +135,11 @@ impl DohClient {
     }
 
     /// Gives up the connection: the network is another one. Queries under way are sent once more.
-    pub async fn reset(&self) {
-        self.inner.reset.notify_waiters();
-        let mut slot = self.inner.slot.lock().await;
-        if let Some(connection) = slot.connection.take() {
+    pub fn reset(&self) {
+        let opening = self.inner.lock().opening.take();
+        if let Some(Ok(connection)) = opening.as_ref().and_then(|opening| opening.opened.borrow().clone()) {
             connection.abort();
         }
-        slot.failure = None;
     }
 }
 
@@ -158,48 +165,24 @@ impl Inner {
             }
         };
         if result.as_ref().is_err_and(DohError::is_of_connection) {
-            let mut slot = self.slot.lock().await;
+            let mut current = self.lock();
             // Others may have put a new one there already.
-            if slot.connection.as_ref().is_some_and(|current| current.number == connection.number) {
-                slot.connection = None;
+            if current.number == connection.number {
+                current.opening = None;
             }
         }
         result
     }
 
-    /// The connection in use, else a new one. Only one is opened at a time, and all who wait for it hear if it fails.
-    async fn connection(&self) -> Result<Connection, DohError> {
-        let asked = Instant::now();
-        let mut slot = self.slot.lock().await;
-        if let Some(connection) = slot.connection.as_ref().filter(|connection| !connection.has_ended()) {
-            return Ok(connection.clone());
-        }
-        if let Some((_, error)) = slot.failure.as_ref().filter(|(at, _)| *at >= asked) {
-            return Err(error.clone());
-        }
-        slot.opened += 1;
-        let number = slot.opened;
-        let opened = tokio::select! {
-            opened = tokio::time::timeout(CONNECT, self.open(number)) => {
-                opened.unwrap_or_else(|_| Err(DohError::Unreachable("no answer".to_owned())))
-            }
-            () = self.reset.notified() => return Err(DohError::Lost("the network is another one".to_owned())),
-        };
-        match opened {
-            Ok(connection) => {
-                slot.connection = Some(connection.clone());
-                Ok(connection)
-            }
-            Err(error) => {
-                slot.failure = Some((Instant::now(), error.clone()));
-                Err(error)
-            }
-        }
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn open(&self, number: u64) -> Result<Connection, DohError> {
-        let stream = self.dial.dial().await.map_err(|error| DohError::Unreachable(error.to_string()))?;
-        Connection::open(number, &self.name, &self.tls, stream).await
+    /// The connection in use, else a new one. Only one is opened at a time, and all who wait for it hear if it fails.
+    async fn connection(&self) -> Result<Connection, DohError> {
+        let mut opened = self.lock().opened(&self.opener);
+        let opened = opened.wait_for(Option::is_some).await.map(|opened| opened.clone());
+        opened.ok().flatten().unwrap_or_else(|| Err(DohError::Lost("the network is another one".to_owned())))
     }
 
     fn head(&self, length: usize) -> Request<()> {
@@ -214,5 +197,37 @@ impl Inner {
             headers.insert(header::AUTHORIZATION, token.clone());
         }
         head
+    }
+}
+
+impl Current {
+    fn opened(&mut self, opener: &Arc<Opener>) -> watch::Receiver<Opened> {
+        if let Some(opening) = &self.opening {
+            let usable = match &*opening.opened.borrow() {
+                None => true,
+                Some(Ok(connection)) => !connection.has_ended(),
+                Some(Err(_)) => false,
+            };
+            if usable {
+                return opening.opened.clone();
+            }
+        }
+        self.number += 1;
+        let (number, opener) = (self.number, Arc::clone(opener));
+        let (tell, opened) = watch::channel(None);
+        let task = tokio::spawn(async move {
+            let result = tokio::time::timeout(CONNECT, opener.open(number)).await;
+            let result = result.unwrap_or_else(|_| Err(DohError::Unreachable("no answer".to_owned())));
+            tell.send_replace(Some(result));
+        });
+        self.opening = Some(Opening { opened: opened.clone(), _task: AbortOnDrop(task) });
+        opened
+    }
+}
+
+impl Opener {
+    async fn open(&self, number: u64) -> Result<Connection, DohError> {
+        let stream = self.dial.dial().await.map_err(|error| DohError::Unreachable(error.to_string()))?;
+        Connection::open(number, &self.name, &self.tls, stream).await
     }
 }

@@ -377,7 +377,7 @@ async fn after_a_reset_queries_go_on_over_another_connection() {
         assert!(Instant::now() < deadline);
         tokio::task::yield_now().await;
     }
-    client.reset().await;
+    client.reset();
     assert!(waiting.await.unwrap().is_ok());
     assert_eq!(server.connections(), 2);
 }
@@ -404,7 +404,7 @@ async fn a_reset_ends_what_is_being_opened_too() {
     let asking = client.query(&wire, soon());
     let resetting = async {
         tokio::task::yield_now().await;
-        client.reset().await;
+        client.reset();
     };
     let (answer, ()) = tokio::join!(asking, resetting);
     assert!(answer.is_ok(), "{answer:?}");

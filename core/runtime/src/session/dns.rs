@@ -91,8 +91,8 @@ impl DnsSlot {
     pub(super) fn reset(&self) {
         let Some(running) = &self.running else { return };
         running.proxy.flush();
-        if let Some(doh) = running.doh.clone() {
-            tokio::spawn(async move { doh.reset().await });
+        if let Some(doh) = &running.doh {
+            doh.reset();
         }
     }
 
