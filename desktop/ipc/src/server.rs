@@ -187,10 +187,16 @@ impl Connection {
         }
     }
 
-    /// The next frame, whose first byte may take `first`. A client that sends what is none is told so.
+    /// The next frame, whose first byte may take `first`. A client that sends none in time, or what is none, is told.
     async fn take_frame(&mut self, first: Duration) -> Result<Option<Zeroizing<Vec<u8>>>, ServerError> {
         match self.read_frame(first).await {
             Err(ServerError::Frame(error)) => Err(self.refuse_frame(error).await),
+            Err(ServerError::TooSlow) => {
+                let detail = ServerError::TooSlow.to_string();
+                // The connection is over in either case.
+                let _ = self.write_frame(&Response::Failure(Failure::Busy { detail })).await;
+                Err(ServerError::TooSlow)
+            }
             result => result,
         }
     }
