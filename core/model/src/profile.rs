@@ -353,8 +353,10 @@ impl Profile {
         if !text.trim_start().starts_with('{') {
             return Err(ProfileError::Syntax("it is not a JSON object".to_owned()));
         }
+        // The message may quote the text, with whatever line breaks are in it.
+        let line = |text: String| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let profile: Self =
-            serde_json::from_str(text).map_err(|error| ProfileError::Syntax(error.to_string()))?;
+            serde_json::from_str(text).map_err(|error| ProfileError::Syntax(line(error.to_string())))?;
         profile.validate()?;
         Ok(profile)
     }
@@ -484,6 +486,8 @@ mod tests {
             (r#"{"lan_allow_subnet_size":8}"#, "lan_allow_subnet_size"),
             (r#"{"support_url":"http://example.com"}"#, "support_url"),
             (r#"{"service_mode_v2":{"mode":"magic"}}"#, "magic"),
+            (r#"{"service_mode_v2":{"mode":"two\nlines"}}"#, "two lines"),
+            (r#"{"exclude":[{"address":"10.0.0.0/8\n"}]}"#, "10.0.0.0/8 "),
         ];
         for (text, named) in cases {
             let error = Profile::from_json(text).unwrap_err().to_string();

@@ -45,7 +45,12 @@ pub(super) fn profile(dir: &StateDir, command: ProfileCommand) -> Result<(), Fai
 
 fn read(file: &Path) -> Result<String, Failure> {
     let mut text = String::new();
-    let limited = |source: &mut dyn Read, text: &mut String| source.take(MAX_PROFILE).read_to_string(text);
+    let limited = |source: &mut dyn Read, text: &mut String| {
+        // One byte more, so that a longer profile is not taken for its beginning.
+        let read = source.take(MAX_PROFILE + 1).read_to_string(text)?;
+        let fits = u64::try_from(read).is_ok_and(|read| read <= MAX_PROFILE);
+        if fits { Ok(read) } else { Err(io::Error::other("the profile is larger than 1 MiB")) }
+    };
     let read = if file == Path::new("-") {
         limited(&mut io::stdin(), &mut text)
     } else {
