@@ -32,6 +32,16 @@ impl std::fmt::Display for Skip {
 
 impl std::error::Error for Skip {}
 
+/// What a machine lacks is a skip, or a failure where `NETLAB_STRICT` is set: a run that is to show everything must
+/// not pass by showing nothing.
+fn lacking(reason: impl Into<String>) -> anyhow::Error {
+    let skip = Skip(reason.into());
+    match std::env::var_os("NETLAB_STRICT") {
+        Some(_) => anyhow::anyhow!("{}", skip.0),
+        None => skip.into(),
+    }
+}
+
 /// The lab: a user, mount, network and PID namespace that this process is alone in. Made by [`crate::run`]
 /// or [`crate::enter`]; copies of the value mean the same lab.
 #[derive(Clone, Debug)]
@@ -80,7 +90,7 @@ impl Lab {
         if self.state.ids > 1 {
             return Ok(());
         }
-        bail!(Skip("the lab was started by an ordinary user and so has one user id; root gets many".into()))
+        Err(lacking("the lab was started by an ordinary user and so has one user id; root gets many"))
     }
 
     /// For tests that make TUN or TAP devices.
@@ -92,7 +102,7 @@ impl Lab {
     pub fn require_tun(&self) -> Result<()> {
         match OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
             Ok(_) => Ok(()),
-            Err(error) => bail!(Skip(format!(
+            Err(error) => Err(lacking(format!(
                 "/dev/net/tun: {error}; as root: modprobe tun && chmod 0666 /dev/net/tun"
             ))),
         }
