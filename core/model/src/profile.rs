@@ -353,8 +353,9 @@ impl Profile {
         if !text.trim_start().starts_with('{') {
             return Err(ProfileError::Syntax("it is not a JSON object".to_owned()));
         }
-        // The message may quote the text, with whatever line breaks are in it.
-        let line = |text: String| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        // The message may quote the text, at whatever length and with whatever line breaks are in it.
+        let line =
+            |text: String| text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
         let profile: Self =
             serde_json::from_str(text).map_err(|error| ProfileError::Syntax(line(error.to_string())))?;
         profile.validate()?;

@@ -39,10 +39,8 @@ fn answer<T: Serialize + DeserializeOwned>(data: &[u8]) -> bool {
             assert!(matches!(read, Ok(Ok(again)) if again == written), "an answer survives being written");
             true
         }
-        Err(error) => {
-            assert_one_line(&error);
-            false
-        }
+        // The text of serde's error is shown to nobody: it may quote a credential.
+        Err(_) => false,
     }
 }
 

@@ -85,7 +85,7 @@ pub(crate) fn answer() -> Seeds {
         ("ok-no-such-name", message(0x8183, "www.example", A, &[], &[edns(1232, 0, &[])])),
         ("ok-alias-by-pointer", reply(&[record(&ASKED, CNAME, &[3, b'w', b'w', b'w', 0xc0, 12])], &[])),
         ("bad-alias-loop", reply(&[record(&ASKED, CNAME, &[0xc0, 0x29])], &[])),
-        ("bad-cut", reply(&[address.clone()], &[])[..40].to_vec()),
+        ("bad-cut", reply(std::slice::from_ref(&address), &[])[..40].to_vec()),
         ("bad-count", changed(reply(&[address], &[]), 7, 200)),
         ("bad-label", reply(&[record(&[0x80, 0], A, &[0; 4])], &[])),
     ]

@@ -48,6 +48,8 @@ pub(crate) fn profile_json() -> Seeds {
         text("bad-depth.json", "[".repeat(300)),
         text("bad-number.json", r#"{"mtu":1e400}"#),
         text("bad-surrogate.json", r#"{"name":"\ud800"}"#),
+        text("bad-line-break.json", r#"{"service_mode_v2":{"mode":"two\r\nlines"}}"#),
+        text("bad-long.json", format!(r#"{{"tunnel_protocol":"{}"}}"#, "x".repeat(3000))),
     ]
 }
 

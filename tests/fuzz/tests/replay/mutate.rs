@@ -27,7 +27,7 @@ impl Chance {
 }
 
 /// Bytes that are the edge of something.
-const EDGES: [&[u8]; 14] = [
+const EDGES: [&[u8]; 16] = [
     &[0],
     &[0xff],
     &[0x7f],
@@ -38,6 +38,8 @@ const EDGES: [&[u8]; 14] = [
     &[0xff, 0xff, 0xff, 0xff],
     &[0x7f, 0xff, 0xff, 0xff],
     b"\n",
+    b"\r\n",
+    b"\\n",
     b"\"",
     b"\xf0\x9f\xa6\x80",
     b"99999999999999999999",
