@@ -190,7 +190,8 @@ pub struct Limits {
     pub connections: usize,
     /// TCP connections at once of one address (IPv6: one /64).
     pub connections_per_source: usize,
-    /// Bad credentials of one address (IPv6: one /64) before it has to wait; one is forgiven every ten seconds.
+    /// Bad credentials of one address (IPv6: one /64) before further ones are answered with 429; one is forgiven
+    /// every ten seconds.
     pub bad_credentials: u32,
 }
 

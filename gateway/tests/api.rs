@@ -160,7 +160,7 @@ async fn a_profile_reaches_the_devices_it_is_for() {
 }
 
 #[tokio::test]
-async fn who_guesses_has_to_wait() {
+async fn who_guesses_has_to_wait_and_keeps_nobody_else_out() {
     let config = format!("{CONFIG}[limits]\nbad_credentials = 3\n");
     let gateway = Gateway::start(&config, Vec::new()).await;
     let one = gateway.register(1).await;
@@ -171,8 +171,15 @@ async fn who_guesses_has_to_wait() {
     refused.refuses(429, "too_many_attempts");
     assert!(refused.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
     let path = format!("/v0/reg/{}", one.id);
-    let answer = gateway.request(Method::GET, &path, Some(bearer(&one.token)), "").await;
-    answer.refuses(429, "too_many_attempts");
+    for path in [path.as_str(), "/dns-query?dns=AAAA"] {
+        gateway.request(Method::GET, path, Some("guess"), "").await.refuses(429, "too_many_attempts");
+    }
+    // Others may stand behind the same address.
+    let own = gateway.request(Method::GET, &path, Some(bearer(&one.token)), "").await;
+    assert_eq!(own.status, 200, "{}", own.text());
+    let doh = gateway.request(Method::GET, "/dns-query?dns=AAAA", Some(bearer(&one.token)), "").await;
+    assert_eq!(doh.status, 400, "{}", doh.text());
+    gateway.register(2).await;
 }
 
 #[tokio::test]

@@ -43,20 +43,21 @@ pub struct Access {
 }
 
 impl Access {
-    /// Lets a source try its luck only as often as is allowed.
+    /// Counts a source's bad credentials, and tells it nothing about further ones when there were too many. A valid
+    /// credential passes whatever others behind the same address do.
     ///
     /// # Errors
-    /// The refusal of `attempt`, which counts if it was for a bad credential, or of a source that has to wait.
+    /// The refusal of `attempt`, or in place of one for a bad credential that the source has to wait.
     pub async fn guarded<T>(
         &self,
         peer: Peer,
         attempt: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<T, Refusal> {
-        let source = Source::from(peer.address());
-        self.limiter.check(source, Instant::now()).map_err(Refusal::too_many_attempts)?;
         let outcome = attempt.await;
         if outcome.as_ref().is_err_and(Refusal::is_bad_credential) {
-            self.limiter.failed(source, Instant::now());
+            let (source, now) = (Source::from(peer.address()), Instant::now());
+            self.limiter.check(source, now).map_err(Refusal::too_many_attempts)?;
+            self.limiter.failed(source, now);
         }
         outcome
     }

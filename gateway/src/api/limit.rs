@@ -40,7 +40,7 @@ impl CredentialLimiter {
         Self { clean_at: Mutex::new(HashMap::new()), burst: burst.max(1) }
     }
 
-    /// Whether the source may try a credential.
+    /// Whether the source may be wrong once more.
     ///
     /// # Errors
     /// How long it has to wait.
