@@ -19,7 +19,8 @@ pub(super) fn token(dir: &StateDir, command: TokenCommand) -> Result<(), Failure
     println!("{}", token.expose());
     let host = if config.name.contains(':') { format!("[{}]", config.name) } else { config.name.clone() };
     let port = if config.api.port == 443 { String::new() } else { format!(":{}", config.api.port) };
-    eprint!("On the device: weft registration new https://{host}{port} --token TOKEN");
+    // An argument would show in the device's process list, and stay in its shell's history.
+    eprint!("On the device: weft registration new https://{host}{port} --token-file -");
     match (&config.tls, dir::read(&dir.ca_certificate())) {
         (None, Ok(authority)) => {
             let fingerprint = pki::fingerprint(&authority).map_err(anyhow::Error::msg)?;
@@ -27,5 +28,6 @@ pub(super) fn token(dir: &StateDir, command: TokenCommand) -> Result<(), Failure
         }
         _ => eprintln!(),
     }
+    eprintln!("Then paste the token, press Enter and Ctrl-D.");
     Ok(())
 }
