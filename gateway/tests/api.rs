@@ -160,6 +160,21 @@ async fn a_profile_reaches_the_devices_it_is_for() {
 }
 
 #[tokio::test]
+async fn of_two_mtus_devices_get_the_smaller() {
+    let gateway = gateway().await;
+    let one = gateway.register(1).await;
+    let path = format!("/v0/reg/{}", one.id);
+    for (set, told) in [(1400, 1280), (1280, 1280), (1200, 1200)] {
+        let profile = Profile::from_json(&format!(r#"{{"mtu":{set}}}"#)).unwrap();
+        gateway.store().set_profile(profile).unwrap();
+        gateway.registry.reload().unwrap();
+        let answer = gateway.request(Method::GET, &path, Some(bearer(&one.token)), "").await;
+        let answer: DeviceAnswer = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!((answer.profile.mtu, answer.tunnel.mtu), (Some(told), Some(1280)));
+    }
+}
+
+#[tokio::test]
 async fn who_guesses_has_to_wait_and_keeps_nobody_else_out() {
     let config = format!("{CONFIG}[limits]\nbad_credentials = 3\n");
     let gateway = Gateway::start(&config, Vec::new()).await;

@@ -112,6 +112,9 @@ fn a_token_is_the_only_line_of_output_and_works() {
     let output = gateway.run(&["token", "create"], "");
     let hint = String::from_utf8(output.stderr).unwrap();
     assert!(hint.contains("https://gw.example ") && hint.contains("--ca-fingerprint"), "{hint}");
+    // A token among the arguments would show in the process list.
+    assert!(hint.contains(" --token-file - ") && hint.contains("paste the token"), "{hint}");
+    assert!(!hint.contains("--token "), "{hint}");
 
     let mut store = Store::open(&gateway.path("gateway.db")).unwrap();
     let now = weft_gateway::registry::now();
@@ -170,6 +173,21 @@ fn a_profile_is_set_whole_or_not_at_all() {
     assert_eq!(gateway.done(&["profile", "list"]).lines().count(), 3);
     assert!(gateway.done(&["profile", "show", "Office"]).starts_with("Office\n"));
     gateway.fails(&["profile", "show", "Nobody"], "", 3, "Nobody");
+}
+
+#[test]
+fn a_profile_has_no_larger_mtu_than_the_tunnel() {
+    let gateway = Gateway::new();
+    let before = gateway.done(&["profile", "show", "--json"]);
+    gateway.fails(&["profile", "set", "-"], r#"{"mtu":1400}"#, 1, "mtu: 1400");
+    gateway.fails(&["profile", "set", "-"], r#"{"mtu":1400}"#, 1, "tunnel.mtu in config.toml, 1280");
+    assert_eq!(gateway.done(&["profile", "show", "--json"]), before);
+    assert!(gateway.run(&["profile", "set", "-"], r#"{"mtu":1280}"#).status.success());
+
+    let config = fs::read_to_string(gateway.path("config.toml")).unwrap();
+    fs::write(gateway.path("config.toml"), config.replace("#mtu = 1280", "mtu = 1400")).unwrap();
+    assert!(gateway.run(&["profile", "set", "-"], r#"{"mtu":1400}"#).status.success());
+    assert!(gateway.done(&["profile", "show", "--json"]).contains("\"mtu\": 1400"));
 }
 
 #[test]

@@ -54,12 +54,15 @@ impl Answers {
     /// The answer for a device.
     #[must_use]
     pub fn device(&self, device: &Device, profile: &Profile) -> DeviceAnswer {
+        let mut profile = profile.clone();
+        // A profile that was set before the tunnel's MTU was lowered; a device heeds the profile first.
+        profile.mtu = profile.mtu.map(|mtu| mtu.min(self.tunnel.mtu.unwrap_or(mtu)));
         DeviceAnswer {
             addresses: device.slot.interface(profile.tunnel_address == AddressMode::Shared),
             tunnel: self.tunnel.clone(),
             doh: self.doh.clone(),
             checks: self.checks.clone(),
-            profile: profile.clone(),
+            profile,
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use weft_model::{Profile, SplitTunnel};
 
 use super::args::ProfileCommand;
 use super::output::table;
-use super::{Failure, announce, open_store};
+use super::{Failure, announce, open_store, read_config};
 use crate::dir::StateDir;
 use crate::store::NamedProfile;
 
@@ -34,8 +34,10 @@ pub(super) fn profile(dir: &StateDir, command: ProfileCommand) -> Result<(), Fai
             Ok(())
         }
         ProfileCommand::Set { file } => {
-            let mut store = open_store(dir)?;
-            let set = store.set_profile(Profile::from_json(&read(&file)?)?)?;
+            let (config, mut store) = (read_config(dir)?, open_store(dir)?);
+            let profile = Profile::from_json(&read(&file)?)?;
+            check_mtu(&profile, config.tunnel.mtu)?;
+            let set = store.set_profile(profile)?;
             announce(dir)?;
             println!("set {}{}", set.name, if set.is_default { " (default)" } else { "" });
             Ok(())
@@ -58,6 +60,15 @@ fn read(file: &Path) -> Result<String, Failure> {
     };
     read.with_context(|| file.display().to_string())?;
     Ok(text)
+}
+
+fn check_mtu(profile: &Profile, tunnel: u16) -> anyhow::Result<()> {
+    if let Some(mtu) = profile.mtu.filter(|mtu| *mtu > tunnel) {
+        bail!(
+            "mtu: {mtu} bytes are more than tunnel.mtu in config.toml, {tunnel}: lower one or raise the other"
+        );
+    }
+    Ok(())
 }
 
 fn split_tunnel(profile: &Profile) -> String {
