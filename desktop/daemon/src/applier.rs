@@ -6,6 +6,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use weft_model::{DnsPlan, FirewallPlan, InterfacePlan, Plan};
 use weft_platform::{DnsDescription, Platform, PlatformError, Restored};
@@ -60,8 +61,9 @@ impl<T> InPart<T> for io::Result<T> {
 pub(crate) enum Undone {
     /// It is as it was before.
     Restored(&'static str),
-    /// Another program changed it since; it was left alone.
-    Left(&'static str),
+    /// Another program changed the DNS settings since; they were left alone, and the former ones are in this file,
+    /// where there were any.
+    LeftDns(Option<PathBuf>),
     /// It is still there.
     Failed(String),
 }
@@ -70,7 +72,13 @@ impl std::fmt::Display for Undone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Restored(part) => write!(f, "{part}: as before"),
-            Self::Left(part) => write!(f, "{part}: left as they are, since another program changed them"),
+            Self::LeftDns(former) => {
+                write!(f, "{DNS}: left as they are, since another program changed them")?;
+                match former {
+                    Some(path) => write!(f, "; the former ones are in {}", path.display()),
+                    None => Ok(()),
+                }
+            }
             Self::Failed(why) => write!(f, "not undone: {why}"),
         }
     }
@@ -141,9 +149,8 @@ impl Applier {
         let mut undone = Vec::new();
         let before = self.journal.records().clone();
         match self.restore_dns() {
-            Ok(Some(Restored::LeftForeign)) => undone.push(Undone::Left(DNS)),
-            Ok(outcome) => note(&mut undone, outcome.is_some(), DNS, Ok(())),
-            Err(error) => note(&mut undone, true, DNS, Err(error)),
+            Ok(outcome) => undone.extend(outcome),
+            Err(error) => undone.push(Undone::Failed(error.to_string())),
         }
         note(&mut undone, before.routes, ROUTES, self.clear_routes());
         note(&mut undone, before.interface, INTERFACE, self.clear_interface());
@@ -236,11 +243,19 @@ impl Applier {
     }
 
     /// None: there was nothing to restore.
-    fn restore_dns(&mut self) -> Result<Option<Restored>, ApplyError> {
+    fn restore_dns(&mut self) -> Result<Option<Undone>, ApplyError> {
         let Some(record) = self.journal.records().dns.clone() else { return Ok(None) };
-        let restored = self.platform.dns.restore(&record).in_part(DNS)?;
+        let outcome = match self.platform.dns.restore(&record).in_part(DNS)? {
+            Restored::Restored | Restored::Unchanged => Undone::Restored(DNS),
+            // The record is the only copy of them.
+            Restored::LeftForeign => {
+                let left = Undone::LeftDns(self.journal.keep_former(&record.before).in_part(DNS)?);
+                tracing::warn!("{left}");
+                left
+            }
+        };
         self.journal.update(|records| records.dns = None).in_part(DNS)?;
-        Ok(Some(restored))
+        Ok(Some(outcome))
     }
 }
 

@@ -163,11 +163,50 @@ fn settings_that_another_program_changed_are_left_and_named() {
         state.resolv_conf = weft_platform::Before::File { content, mode: 0o644, uid: 0, gid: 0 };
     });
     let undone = bench.applier.undo();
-    assert_eq!(undone[0], Undone::Left("DNS settings"));
+    let former = bench.state.path("resolv.conf.former");
+    assert_eq!(std::fs::read_to_string(&former).unwrap(), bench.former);
+    assert!(undone[0].to_string().contains(&former.display().to_string()), "{undone:?}");
+    assert_eq!(undone[0], Undone::LeftDns(Some(former)));
     assert_eq!(undone.len(), 4, "{undone:?}");
     assert_eq!(bench.system.resolv_conf(), "nameserver 192.0.2.99\n");
     assert!(bench.system.is_clean() && bench.journal_is_empty());
     assert_eq!(bench.applier.undo(), [], "a second undo finds nothing");
+}
+
+#[test]
+fn the_record_of_the_former_settings_stays_until_they_are_kept_elsewhere() {
+    let mut bench = bench();
+    bench.apply(&connected(1)).unwrap();
+    bench.system.change(|state| {
+        let content = b"nameserver 192.0.2.99\n".to_vec();
+        state.resolv_conf = weft_platform::Before::File { content, mode: 0o644, uid: 0, gid: 0 };
+    });
+    let in_the_way = bench.state.path("resolv.conf.former");
+    std::fs::create_dir_all(in_the_way.join("x")).unwrap();
+    let undone = bench.applier.undo();
+    assert!(matches!(&undone[0], Undone::Failed(why) if why.starts_with("DNS settings")), "{undone:?}");
+    assert!(!bench.journal_is_empty());
+    std::fs::remove_dir_all(&in_the_way).unwrap();
+    assert_eq!(bench.applier.undo(), [Undone::LeftDns(Some(in_the_way.clone()))]);
+    assert_eq!(std::fs::read_to_string(in_the_way).unwrap(), bench.former);
+}
+
+#[test]
+fn a_link_that_cannot_come_back_is_kept_with_where_it_led() {
+    let mut bench = bench();
+    let link = weft_platform::Before::Symlink {
+        target: b"../run/stub.conf".into(),
+        content: b"search lan\n".into(),
+    };
+    bench.system.change(|state| state.resolv_conf = link);
+    bench.apply(&connected(1)).unwrap();
+    bench.system.change(|state| {
+        let content = b"nameserver 192.0.2.99\n".to_vec();
+        state.resolv_conf = weft_platform::Before::File { content, mode: 0o644, uid: 0, gid: 0 };
+    });
+    bench.applier.undo();
+    let kept = std::fs::read_to_string(bench.state.path("resolv.conf.former")).unwrap();
+    assert_eq!(kept, "# a symbolic link to ../run/stub.conf, which held:\nsearch lan\n");
 }
 
 #[test]

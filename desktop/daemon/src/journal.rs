@@ -1,14 +1,17 @@
 //! What has to be undone: written down, and safe on the disk, before each change of the system.
 
 use std::io;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use weft_platform::DnsRecord;
+use weft_platform::{Before, DnsRecord};
 
 use crate::state::{StateDir, Stored};
 
 /// The journal's file.
 const FILE: &str = "journal.json";
+/// Where DNS settings are kept that could not come back.
+const FORMER: &str = "resolv.conf.former";
 
 /// What of Weft's may be in the system.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -71,6 +74,24 @@ impl Journal {
         }
         self.records = records;
         Ok(())
+    }
+
+    /// Keeps what stood at resolv.conf's place for people, in a file beside the journal. Returns where it is; none
+    /// where nothing stood there.
+    pub(crate) fn keep_former(&self, former: &Before) -> io::Result<Option<PathBuf>> {
+        let text = match former {
+            Before::Absent => return Ok(None),
+            Before::File { content, .. } => content.clone(),
+            Before::Symlink { target, content } => {
+                let target = String::from_utf8_lossy(target);
+                let mut text =
+                    format!("# a symbolic link to {}, which held:\n", target.escape_debug()).into_bytes();
+                text.extend_from_slice(content);
+                text
+            }
+        };
+        self.state.write_bytes(FORMER, &text)?;
+        Ok(Some(self.state.path(FORMER)))
     }
 }
 

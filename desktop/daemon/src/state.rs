@@ -93,10 +93,15 @@ impl StateDir {
     pub(crate) fn write<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
         serde_json::to_writer_pretty(&mut *bytes, value)?;
+        self.write_bytes(name, &bytes)
+    }
+
+    /// As [`StateDir::write`], with these very bytes.
+    pub(crate) fn write_bytes(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let fresh = self.path(&format!(".{name}.new"));
         remove_if_there(&fresh)?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-        file.write_all(&bytes)?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&fresh, self.path(name))?;
         self.sync()

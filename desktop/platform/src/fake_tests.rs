@@ -138,11 +138,40 @@ fn what_somebody_else_wrote_is_left_and_what_replaced_weft_is_what_comes_back() 
     let edited = format!("{}nameserver 203.0.113.1\n", system.resolv_conf());
     let edited = Before::File { content: edited.into_bytes(), mode: 0o644, uid: 0, gid: 0 };
     system.change(|state| state.resolv_conf = edited.clone());
-    assert_eq!(platform.dns.restore(&record).unwrap(), Restored::LeftForeign);
     assert!(platform.dns.snapshot().is_err());
-    platform.dns.apply(&dns("corp"), &mut record).unwrap();
     assert_eq!(platform.dns.restore(&record).unwrap(), Restored::Restored);
     assert_eq!(system.state().resolv_conf, foreign);
+}
+
+#[test]
+fn what_is_wefts_edited_or_cut_short_gives_way_to_the_former() {
+    let file = |content: &str| Before::File { content: content.into(), mode: 0o644, uid: 0, gid: 0 };
+    let link = |content: &str| Before::Symlink { target: b"/run/x".to_vec(), content: content.into() };
+    let appended = format!("{}\nnameserver 203.0.113.1\n", crate::resolv_conf::HEADER);
+    let cases = [
+        (file(&appended), Restored::Restored),
+        (file(""), Restored::Restored),
+        (Before::Absent, Restored::Restored),
+        (file("nameserver 203.0.113.1\n"), Restored::LeftForeign),
+        (link(""), Restored::LeftForeign),
+        (link(&appended), Restored::LeftForeign),
+    ];
+    for (now, expected) in cases {
+        let (mut platform, system) = platform();
+        let former = system.state().resolv_conf;
+        let mut record = platform.dns.snapshot().unwrap();
+        platform.dns.apply(&dns("corp"), &mut record).unwrap();
+        system.change(|state| state.resolv_conf = now.clone());
+        assert_eq!(platform.dns.restore(&record).unwrap(), expected, "{now:?}");
+        let left = if expected == Restored::Restored { &former } else { &now };
+        assert_eq!(&system.state().resolv_conf, left);
+        // Nor is the former forgotten by a plan that comes meanwhile.
+        if expected == Restored::Restored {
+            system.change(|state| state.resolv_conf = now.clone());
+            platform.dns.apply(&dns("other"), &mut record).unwrap();
+            assert_eq!(record.before, former, "{now:?}");
+        }
+    }
 }
 
 #[test]

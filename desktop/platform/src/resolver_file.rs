@@ -54,6 +54,16 @@ fn replacement(former: &Before, text: &str) -> Before {
     Before::File { content: text.as_bytes().to_vec(), mode, uid, gid }
 }
 
+/// Whether `now` is Weft's, edited or cut short: no settings of anybody's that would be lost.
+fn is_wefts(now: &Before, record: &DnsRecord) -> bool {
+    let content = now.content();
+    match now {
+        Before::Absent => true,
+        Before::File { .. } => content.is_empty() || record.wrote(content) || resolv_conf::is_ours(content),
+        Before::Symlink { .. } => false,
+    }
+}
+
 /// Whether the same stands there. What is behind a symbolic link changes on its own.
 fn same(left: &Before, right: &Before) -> bool {
     match (left, right) {
@@ -83,7 +93,8 @@ impl<H: FileHost> Dns for ResolverFile<H> {
 
     fn prepare(&self, plan: &DnsPlan, record: &mut DnsRecord) -> Result<(), PlatformError> {
         let now = self.0.load()?;
-        let ours = record.wrote(now.content()) || resolv_conf::is_ours(now.content());
+        let known = record.wrote(now.content()) || resolv_conf::is_ours(now.content());
+        let ours = known || (!record.written.is_empty() && is_wefts(&now, record));
         // Somebody, such as a DHCP client, has new settings: those are what the device returns to.
         if !ours && now != record.before {
             record.before = now.clone();
@@ -110,8 +121,7 @@ impl<H: FileHost> Dns for ResolverFile<H> {
         if record.written.is_empty() || same(&now, &record.before) {
             return Ok(Restored::Unchanged);
         }
-        let ours = matches!(now, Before::File { .. }) && record.wrote(now.content());
-        if !ours {
+        if !is_wefts(&now, record) {
             tracing::warn!("{} was changed by somebody else and is left as it is", self.0.path());
             return Ok(Restored::LeftForeign);
         }

@@ -168,7 +168,8 @@ pub trait Dns: Send {
     /// [`PlatformError::Dns`] where the settings cannot be written; they are as they were then.
     fn apply(&mut self, plan: &DnsPlan, record: &mut DnsRecord) -> Result<(), PlatformError>;
 
-    /// Puts back what `record` says was there before, unless somebody else changed the settings since.
+    /// Puts back what `record` says was there before, unless somebody else put other settings there since. What is
+    /// Weft's with an edit, or empty as after a write that was cut short, is not other settings.
     ///
     /// # Errors
     /// [`PlatformError::Dns`].
