@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 use zeroize::{Zeroize, Zeroizing};
 
 /// The most bytes of JSON that one frame holds.
@@ -26,7 +27,7 @@ pub enum FrameError {
 /// [`FrameError::TooLong`] where the message does not fit.
 pub fn encode<T: Serialize>(message: &T) -> Result<Zeroizing<Vec<u8>>, FrameError> {
     let mut frame = Zeroizing::new(vec![0; HEADER]);
-    serde_json::to_writer(&mut *frame, message).map_err(|error| FrameError::Malformed(error.to_string()))?;
+    serde_json::to_writer(&mut *frame, message).map_err(|error| malformed(&error))?;
     let length = frame.len().saturating_sub(HEADER);
     let header = u32::try_from(length).ok().filter(|_| length <= MAX_FRAME);
     let header = header.ok_or(FrameError::TooLong(length as u64))?;
@@ -37,13 +38,20 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Zeroizing<Vec<u8>>, FrameErro
 /// Reads a frame's JSON.
 ///
 /// # Errors
-/// [`FrameError::Malformed`] on one line, without a byte of what the frame held beyond the names it should not have.
+/// [`FrameError::Malformed`] on one line, without a byte of what the frame held.
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, FrameError> {
-    serde_json::from_slice(body).map_err(|error| {
-        let line: String =
-            error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
-        FrameError::Malformed(line)
-    })
+    serde_json::from_slice(body).map_err(|error| malformed(&error))
+}
+
+/// What is wrong and where. A parser's own words may quote what it read, which may be a token or a key.
+fn malformed(error: &serde_json::Error) -> FrameError {
+    let what = match error.classify() {
+        Category::Io => "it cannot be read or written",
+        Category::Syntax => "it is not JSON",
+        Category::Data => "it is JSON of another shape",
+        Category::Eof => "its JSON is cut short",
+    };
+    FrameError::Malformed(format!("{what} (line {}, column {})", error.line(), error.column()))
 }
 
 /// The bytes received and not read yet. Holds one frame and what came along with it at most, and wipes what it held.
@@ -138,6 +146,23 @@ mod tests {
                     prop_assert!(!error.to_string().contains('\n'));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_a_frame_held_is_not_repeated() {
+        let cases = [
+            (r#"{"register":"TOKEN-SECRET"}"#, "of another shape (line 1, column "),
+            (r#""TOKEN-SECRET""#, "of another shape (line 1, column "),
+            (r#"{"TOKEN-SECRET":{}}"#, "of another shape (line 1, column "),
+            (r#"{"register":{"url":"x","token":["TOKEN-SECRET"]}}"#, "of another shape (line 1, column "),
+            (r#"{"register":TOKEN-SECRET}"#, "not JSON (line 1, column "),
+            (r#"{"register":{"token":"TOKEN-SECRET"#, "cut short (line 1, column "),
+        ];
+        for (frame, named) in cases {
+            let error = decode::<crate::Request>(frame.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+            assert!(!error.contains("SECRET") && !error.contains('\n'), "{error}");
         }
     }
 
