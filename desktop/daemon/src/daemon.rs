@@ -9,6 +9,7 @@ use weft_model::{Command, Reason, ServiceMode, Settings, State, Stats, Status, U
 use weft_runtime::session::Session;
 use weft_runtime::sockets::SocketFactory;
 
+use crate::applier::Undone;
 use crate::apply_thread::ApplyThread;
 use crate::keeper::Keeper;
 use crate::log::LogRing;
@@ -129,9 +130,9 @@ impl Daemon {
     pub(crate) async fn disconnect(&self) -> Result<(), Failure> {
         self.session.command(Command::Disconnect).await?;
         self.set_target(Target { connected: false, ..self.target() })?;
-        self.open_if_stranded().await;
+        let opened = self.open_if_stranded().await;
         self.publish_status().await;
-        Ok(())
+        Ok(opened?)
     }
 
     /// Chooses a service mode. Called within an operation.
@@ -157,12 +158,20 @@ impl Daemon {
     }
 
     /// Undoes what a start blocked, where the session knows nothing of it.
-    pub(crate) async fn open_if_stranded(&self) {
-        if self.stranded().take().is_some() {
-            for undone in self.system.run(crate::applier::Applier::undo).await.unwrap_or_default() {
-                tracing::info!("{undone}");
-            }
+    ///
+    /// # Errors
+    /// Something of it is left; the device counts as stranded still, so that the next call tries again.
+    pub(crate) async fn open_if_stranded(&self) -> Result<(), UserError> {
+        if !self.is_stranded() {
+            return Ok(());
         }
+        let undone = self.system.run(crate::applier::Applier::undo).await.ok_or_else(system_thread_ended)?;
+        undone.iter().for_each(|one| tracing::info!("{one}"));
+        let failed: Vec<_> =
+            undone.iter().filter(|one| matches!(one, Undone::Failed(_))).map(Undone::to_string).collect();
+        let left = (!failed.is_empty()).then(|| UserError::PlanFailed { detail: failed.join("; ") });
+        self.stranded().clone_from(&left);
+        left.map_or(Ok(()), Err)
     }
 
     /// What the device shall be.

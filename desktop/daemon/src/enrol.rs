@@ -150,7 +150,8 @@ async fn resolve(import: Import) -> Result<Registration, String> {
 /// list, where its administrator can revoke it: the user is told so.
 ///
 /// # Errors
-/// There is no registration, or the administrator does not allow it; nothing has changed then.
+/// There is no registration, or the administrator does not allow it; nothing has changed then. Or a device that a start
+/// blocked cannot be opened; the registration stays then.
 pub(crate) async fn delete(daemon: &Daemon) -> Result<Response, Failure> {
     let _operation = daemon.begin().await?;
     let registration = daemon.keeper.registration().ok_or(UserError::RegistrationMissing)?;
@@ -159,7 +160,7 @@ pub(crate) async fn delete(daemon: &Daemon) -> Result<Response, Failure> {
     }
     daemon.set_target(Target::default())?;
     daemon.session.set_registration(None).await;
-    daemon.open_if_stranded().await;
+    daemon.open_if_stranded().await?;
     wait_until_down(daemon).await;
     let notes = tell_gateway(daemon, &registration).await;
     let forgotten = daemon.keeper.forget();

@@ -286,6 +286,23 @@ fn a_device_whose_registration_is_lost_stays_blocked_until_the_user_decides() {
 }
 
 #[test]
+fn a_disconnect_that_leaves_something_fails_and_the_next_tries_again() {
+    let mut device = Device::new();
+    Keeper::open(device.state()).0.write_target(&Target { connected: true, locked: false }).unwrap();
+    device.start();
+    assert_eq!(device.status().state, State::Unable);
+    device.system.fail_next(Step::FirewallClear, "the system says no");
+    let refused = failure(device.ask(&Request::Disconnect)).to_string();
+    assert!(refused.contains("firewall") && refused.contains("the system says no"), "{refused}");
+    assert_ne!(device.system.state().firewall, FirewallPlan::Open);
+    let status = device.status();
+    assert_eq!(status.state, State::Unable);
+    assert!(format!("{:?}", status.reason).contains("the system says no"), "{status:?}");
+    assert_eq!(device.ask(&Request::Disconnect).unwrap(), Response::Done);
+    device.wait_until_down();
+}
+
+#[test]
 fn what_the_administrator_locks_stays_connected() {
     let mut device = Device::with_profile(r#"{"switch_locked":true,"allowed_to_leave":false}"#);
     device.start();
