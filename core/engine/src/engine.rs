@@ -4,16 +4,16 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use weft_model::profile::ServiceMode;
+use weft_model::profile::{ServiceMode, TunnelProtocol};
 use weft_model::settings::UserChoices;
 use weft_model::{
-    Command, Event, Gateway, NetworkState, PlanNumber, Profile, Registration, RegistrationSource, Settings,
-    Status, TunnelStats, UserError,
+    Command, DnsUpstream, Event, Gateway, NetworkState, PlanNumber, Profile, Registration,
+    RegistrationSource, Settings, Status, TunnelStats, UserError,
 };
 use weft_tunnel::{Control, Deadline, Outbox, SocketError, SocketId, Transport, TransportEvent};
 
 use crate::effect::{Check, Effect};
-use crate::lifecycle::{Phase, Proof};
+use crate::lifecycle::{Cause, Phase, Proof};
 use crate::plans::Plans;
 use crate::timers::{TimerKind, Timers, timer};
 
@@ -76,10 +76,11 @@ pub struct Engine {
     pub(crate) up: bool,
     pub(crate) endpoint: Option<SocketAddr>,
     /// What is wrong at the moment; the device goes on trying.
-    pub(crate) problem: Option<UserError>,
+    pub(crate) problem: Option<(Cause, UserError)>,
     /// Failed steps in a row.
     pub(crate) failures: u32,
-    network: NetworkState,
+    /// None until the first report.
+    network: Option<NetworkState>,
     told: Option<Status>,
 }
 
@@ -105,7 +106,7 @@ impl Engine {
             endpoint: None,
             problem: None,
             failures: 0,
-            network: NetworkState::default(),
+            network: None,
             told: None,
         }
     }
@@ -143,9 +144,14 @@ impl Engine {
         match result {
             Ok(()) => {
                 self.plans.acknowledge(number);
+                if !self.plans.has_failed() {
+                    self.solved(Cause::Plan);
+                }
                 self.advance(now);
             }
-            Err(detail) if self.plans.fail(number) => self.fail(UserError::PlanFailed { detail }, now),
+            Err(detail) if self.plans.fail(number) => {
+                self.fail(Cause::Plan, UserError::PlanFailed { detail }, now);
+            }
             Err(_) => {}
         }
         self.tell_status(now);
@@ -157,8 +163,8 @@ impl Engine {
         match (result, check) {
             (Ok(()), Check::Inside) => proof.inside = true,
             (Ok(()), Check::Outside) => proof.outside = true,
-            (Err(detail), Check::Inside) => self.fail(UserError::InsideCheck { detail }, now),
-            (Err(detail), Check::Outside) => self.fail(UserError::OutsideCheck { detail }, now),
+            (Err(detail), Check::Inside) => self.fail(Cause::Check, UserError::InsideCheck { detail }, now),
+            (Err(detail), Check::Outside) => self.fail(Cause::Check, UserError::OutsideCheck { detail }, now),
         }
         self.advance(now);
         self.tell_status(now);
@@ -166,10 +172,17 @@ impl Engine {
 
     /// The DNS proxy answers queries, or could not start.
     pub fn handle_dns_service(&mut self, result: Result<(), String>, now: Instant) {
-        match (result, &mut self.phase) {
-            (Ok(()), Phase::Proving(proof)) => proof.dns = true,
-            (Ok(()), _) => {}
-            (Err(detail), _) => self.fail(UserError::DnsProxy { detail }, now),
+        if !self.serves_dns() {
+            return;
+        }
+        match result {
+            Ok(()) => self.solved(Cause::Dns),
+            Err(ref detail) => {
+                self.fail(Cause::Dns, UserError::DnsProxy { detail: detail.clone() }, now);
+            }
+        }
+        if let Phase::Proving(proof) = &mut self.phase {
+            proof.dns = result.is_ok();
         }
         self.advance(now);
         self.tell_status(now);
@@ -198,15 +211,14 @@ impl Engine {
 
     /// The monitor reports the network. The same one is no event.
     pub fn handle_network(&mut self, network: NetworkState, now: Instant) {
-        let first = self.network == NetworkState::default();
-        if self.network == network {
+        if self.network.as_ref() == Some(&network) {
             return;
         }
-        self.network = network;
-        if first || !self.phase.is_active() {
-            return;
+        let former = self.network.replace(network);
+        // The first report says where the device is, not that it moved.
+        if former.is_some() && self.phase.is_active() {
+            self.handle_wake(now);
         }
-        self.handle_wake(now);
     }
 
     /// The device has other resolvers besides Weft.
@@ -246,7 +258,8 @@ impl Engine {
         self.transport = None;
         self.up = false;
         self.effects.push_back(Effect::StopTunnel);
-        self.fail(UserError::PlanFailed { detail }, now);
+        self.plans.spoil();
+        self.fail(Cause::Plan, UserError::PlanFailed { detail }, now);
         self.tell_status(now);
     }
 
@@ -273,6 +286,7 @@ impl Engine {
         while let Some(kind) = self.timers.expire(now) {
             match kind {
                 TimerKind::Retry => self.retry(now),
+                TimerKind::Reconnect => self.reconnect(now),
                 TimerKind::ProfileRefresh => self.effects.push_back(Effect::FetchProfile),
                 // A registration that is gone by now leaves nothing to connect to.
                 TimerKind::AutoConnect => drop(self.connect(now)),
@@ -343,16 +357,22 @@ impl Engine {
 
     fn plain_status(&self) -> Status {
         let carries = self.up || !self.settings.service_mode.value.tunnels_traffic();
-        let (state, reason) = self.phase.describe(carries, self.problem.as_ref());
+        let (state, reason) = self.phase.describe(carries, self.problem.as_ref().map(|(_, error)| error));
         Status {
             state,
             reason,
             service_mode: self.settings.service_mode.value,
             endpoint: self.endpoint.filter(|_| self.up),
             plan: self.plans.acknowledged(),
-            warnings: Vec::new(),
+            warnings: self.warnings(),
             timers: Vec::new(),
         }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let masque = self.settings.tunnel_protocol.value == TunnelProtocol::Masque;
+        let warning = "the profile asks for MASQUE, which this version does not have: WireGuard is used";
+        masque.then(|| warning.to_owned()).into_iter().collect()
     }
 
     /// Tells the shell the status where it differs from what it was told last, timers aside.
@@ -365,6 +385,14 @@ impl Engine {
     }
 
     fn set_mode(&mut self, mode: ServiceMode, now: Instant) -> Result<(), UserError> {
+        let outside = self.gateway().is_none_or(|gateway| match &gateway.dns {
+            DnsUpstream::Doh(doh) => !doh.outside.is_empty(),
+            DnsUpstream::Plain { .. } | DnsUpstream::System => false,
+        });
+        if mode == ServiceMode::DnsOnly && !outside {
+            let detail = "this gateway answers names inside its tunnel alone".to_owned();
+            return Err(UserError::Settings { detail });
+        }
         let user = UserChoices { service_mode: Some(mode) };
         let settings =
             weft_policy::compile_settings(self.profile.as_ref(), self.registration.as_ref(), &user);
@@ -404,7 +432,7 @@ impl Engine {
                 }
                 TransportEvent::Close(socket) => self.effects.push_back(Effect::CloseSocket(socket)),
                 TransportEvent::Up { endpoint } => self.transport_up(endpoint, now),
-                TransportEvent::Lost(reason) => self.transport_lost(&reason),
+                TransportEvent::Lost(reason) => self.transport_lost(&reason, now),
                 TransportEvent::Addresses(addresses) => self.addresses_assigned(addresses, now),
                 // The profile decides what the tunnel carries; the interface's MTU is fixed by the settings.
                 TransportEvent::Routes(_) | TransportEvent::Mtu(_) => {}

@@ -15,12 +15,26 @@ use crate::timers::{TimerKind, backoff};
 /// How long a profile is trusted before it is fetched again.
 const PROFILE_REFRESH: Duration = Duration::from_secs(600);
 
+/// How long a lost transport is left to itself before it is made to look for its far side anew.
+const RECONNECT: Duration = Duration::from_secs(120);
+
 /// What a connect still has to prove; a part that is true is proven, or not wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Proof {
     pub(crate) dns: bool,
     pub(crate) inside: bool,
     pub(crate) outside: bool,
+}
+
+/// What a problem is about, and so what ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Plan,
+    Dns,
+    Check,
+    Transport,
+    /// Only the user or the administrator can end it.
+    Final,
 }
 
 /// Where a device stands between disconnected and connected.
@@ -78,6 +92,7 @@ impl Engine {
         }
         self.timers.cancel(TimerKind::AutoConnect);
         if !self.phase.is_active() {
+            self.clear_problem();
             self.begin(now);
         }
         Ok(())
@@ -108,7 +123,6 @@ impl Engine {
 
     /// Starts from the beginning, whatever is up: firewall, interface and routes first.
     fn begin(&mut self, now: Instant) {
-        self.clear_problem();
         self.stop_services();
         let number = self.propose(PlanPhase::Connecting);
         self.phase = Phase::Preparing(number);
@@ -118,17 +132,18 @@ impl Engine {
     /// Takes every step that nothing stands in the way of.
     pub(crate) fn advance(&mut self, now: Instant) {
         match self.phase {
-            Phase::Preparing(plan) if self.plans.is_acknowledged(plan) => {
-                self.clear_problem();
-                self.establish(now);
-            }
+            Phase::Preparing(plan) if self.plans.is_acknowledged(plan) => self.establish(now),
             Phase::Proving(Proof { dns: true, inside: true, outside: true }) => {
-                self.clear_problem();
+                self.solved(Cause::Check);
                 let number = self.propose(PlanPhase::Connected);
                 self.phase = Phase::Switching(number);
                 self.advance(now);
             }
             Phase::Switching(plan) if self.plans.is_acknowledged(plan) => {
+                if self.has_lost_its_tunnel(self.phase) {
+                    self.begin(now);
+                    return;
+                }
                 self.clear_problem();
                 self.phase = Phase::Connected;
                 self.arm_profile_refresh(now);
@@ -152,7 +167,7 @@ impl Engine {
         let Some(registration) = &self.registration else { return };
         let Some(gateway) = registration.gateways.first() else {
             let detail = "the registration names no gateway".to_owned();
-            self.fail(UserError::Settings { detail }, now);
+            self.fail(Cause::Plan, UserError::Settings { detail }, now);
             return;
         };
         let transport = (self.make_transport)(TransportRequest { registration, gateway, mtu, now });
@@ -192,27 +207,44 @@ impl Engine {
     pub(crate) fn transport_up(&mut self, endpoint: SocketAddr, now: Instant) {
         self.up = true;
         self.endpoint = Some(endpoint);
-        self.clear_problem();
-        if self.phase == Phase::Establishing {
+        self.solved(Cause::Transport);
+        self.timers.cancel(TimerKind::Reconnect);
+        // What could not be proven without the tunnel may be provable now.
+        if matches!(self.phase, Phase::Establishing | Phase::Proving(_)) {
             self.prove();
             self.advance(now);
         }
     }
 
-    pub(crate) fn transport_lost(&mut self, reason: &LostReason) {
+    pub(crate) fn transport_lost(&mut self, reason: &LostReason, now: Instant) {
         self.up = false;
+        self.timers.arm(TimerKind::Reconnect, now + RECONNECT);
         // A gateway that does not answer may have revoked the device; its API says so.
         if self.registration.as_ref().is_some_and(|known| known.source == RegistrationSource::Orchestrated) {
             self.effects.push_back(Effect::FetchProfile);
         }
-        self.problem = match reason {
-            LostReason::Unreachable => Some(UserError::EndpointUnreachable),
+        let error = match reason {
+            LostReason::Unreachable => UserError::EndpointUnreachable,
             // The state says it all.
-            LostReason::Silent => None,
+            LostReason::Silent => return,
             LostReason::Refused(_) | LostReason::Socket(_) => {
-                Some(UserError::Internal { detail: reason.to_string() })
+                UserError::Internal { detail: reason.to_string() }
             }
         };
+        self.problem.get_or_insert((Cause::Transport, error));
+    }
+
+    /// A transport gives up after a while, until something is sent. A device that nobody uses just then would stay
+    /// cut off for good.
+    pub(crate) fn reconnect(&mut self, now: Instant) {
+        if self.up || !self.phase.is_active() {
+            return;
+        }
+        if let Some(transport) = &mut self.transport {
+            transport.handle_network_change(now);
+            self.timers.arm(TimerKind::Reconnect, now + RECONNECT);
+        }
+        self.pump_transport(now);
     }
 
     pub(crate) fn addresses_assigned(&mut self, addresses: Vec<IpNet>, now: Instant) {
@@ -237,6 +269,7 @@ impl Engine {
         if self.registration.is_none() && self.phase != Phase::Disconnected {
             self.wind_down(now);
         } else if self.phase.is_active() && restarts {
+            self.clear_problem();
             self.begin(now);
         } else if self.phase.is_active() {
             self.repropose();
@@ -263,7 +296,8 @@ impl Engine {
             }
             Phase::Disconnected => {}
         }
-        if matches!(self.phase, Phase::Switching(_) | Phase::Connected) && self.serves_dns() {
+        let may_serve = matches!(self.phase, Phase::Proving(_) | Phase::Switching(_) | Phase::Connected);
+        if may_serve && self.serves_dns() {
             self.start_dns();
         }
     }
@@ -286,7 +320,7 @@ impl Engine {
     pub(crate) fn revoke(&mut self) {
         self.stop_services();
         self.timers.cancel(TimerKind::ProfileRefresh);
-        self.problem = Some(UserError::RegistrationRevoked);
+        self.problem = Some((Cause::Final, UserError::RegistrationRevoked));
         self.effects.push_back(Effect::Event(Event::Revoked));
         if self.phase.is_active() {
             self.phase = Phase::Unable;
@@ -295,10 +329,19 @@ impl Engine {
     }
 
     /// Notes what is wrong and tries again later.
-    pub(crate) fn fail(&mut self, error: UserError, now: Instant) {
-        self.problem = Some(error);
+    pub(crate) fn fail(&mut self, cause: Cause, error: UserError, now: Instant) {
+        if !matches!(self.problem, Some((Cause::Final, _))) {
+            self.problem = Some((cause, error));
+        }
         self.timers.arm(TimerKind::Retry, now + backoff(self.failures));
         self.failures += 1;
+    }
+
+    /// What was wrong with this is right again. A retry that is under way is for something else, or does no harm.
+    pub(crate) fn solved(&mut self, cause: Cause) {
+        if self.problem.as_ref().is_some_and(|(present, _)| *present == cause) {
+            self.problem = None;
+        }
     }
 
     fn clear_problem(&mut self) {
@@ -312,6 +355,7 @@ impl Engine {
             self.effects.push_back(Effect::StopTunnel);
         }
         self.effects.push_back(Effect::StopDns);
+        self.timers.cancel(TimerKind::Reconnect);
         self.up = false;
         self.endpoint = None;
     }

@@ -40,6 +40,16 @@ impl Plans {
         number == self.last_number()
     }
 
+    /// What the shell applied is no longer there: asking for the same state again is no repetition.
+    pub(crate) fn spoil(&mut self) {
+        self.failed = true;
+    }
+
+    /// Whether the last plan is not in force because it failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     pub(crate) fn is_acknowledged(&self, number: PlanNumber) -> bool {
         !self.failed && self.acknowledged >= number
     }

@@ -409,3 +409,161 @@ fn a_registration_that_goes_takes_everything_down() {
     bench.acknowledge(&seen);
     assert_eq!(bench.state(), State::Disconnected);
 }
+
+/// What can go wrong.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    UpAgain,
+    Lost,
+    PlanFails,
+    InterfaceGone,
+    CheckFails,
+    DnsFails,
+    Offline,
+    ProfileChanges,
+}
+
+impl Bench {
+    /// As far as `steps` of a connect: asked for, prepared, established, proven, switched.
+    fn on_the_way(profile: Profile, steps: usize) -> Self {
+        let mut bench = Self::new(Some(registration()), profile);
+        let here =
+            NetworkState { interface: Some("eth0".to_owned()), has_v4: true, ..NetworkState::default() };
+        bench.engine.handle_network(here, bench.now);
+        bench.engine.handle_command(Command::Connect, bench.now).unwrap();
+        let seen = bench.seen();
+        if steps > 0 {
+            bench.acknowledge(&seen);
+        }
+        if steps > 1 {
+            bench.up();
+        }
+        if steps > 2 {
+            bench.prove();
+        }
+        let seen = bench.seen();
+        if steps > 3 && !seen.plans.is_empty() {
+            bench.acknowledge(&seen);
+        }
+        bench
+    }
+
+    fn strike(&mut self, fault: Fault) {
+        let plan = self.engine.status(self.now).plan;
+        match fault {
+            Fault::UpAgain => self.up(),
+            Fault::Lost => self.says(TransportEvent::Lost(LostReason::Unreachable)),
+            Fault::PlanFails => {
+                for number in [plan, plan + 1] {
+                    self.engine.handle_plan(number, Err("no".to_owned()), self.now);
+                }
+            }
+            Fault::InterfaceGone => self.engine.handle_tunnel_failed("gone".to_owned(), self.now),
+            Fault::CheckFails => self.engine.handle_check(Check::Inside, Err("no".to_owned()), self.now),
+            Fault::DnsFails => self.engine.handle_dns_service(Err("no".to_owned()), self.now),
+            Fault::Offline => {
+                self.engine.handle_network(NetworkState::default(), self.now);
+                self.engine.handle_network(
+                    NetworkState {
+                        interface: Some("wlan0".to_owned()),
+                        has_v4: true,
+                        ..NetworkState::default()
+                    },
+                    self.now,
+                );
+            }
+            Fault::ProfileChanges => {
+                let profile = Profile::from_json(r#"{"exclude":[{"address":"10.0.0.0/8"}]}"#).unwrap();
+                let fetched = Fetched::Device(Box::new(registration()), Box::new(profile));
+                self.engine.handle_profile(fetched, self.now);
+            }
+        }
+    }
+
+    /// The world answers what it was asked before the faults, but for what a fault has answered.
+    fn answer_the_rest(&mut self, plan: Option<u64>, faults: &[Fault]) {
+        let none_is = |wanted: fn(&Fault) -> bool| !faults.iter().any(wanted);
+        if let Some(number) = plan.filter(|_| none_is(|fault| matches!(fault, Fault::PlanFails))) {
+            self.engine.handle_plan(number, Ok(()), self.now);
+        }
+        if self.engine.transport.is_some() && none_is(|fault| matches!(fault, Fault::Lost)) {
+            self.up();
+        }
+        if none_is(|fault| matches!(fault, Fault::DnsFails)) {
+            self.engine.handle_dns_service(Ok(()), self.now);
+        }
+        if none_is(|fault| matches!(fault, Fault::CheckFails)) {
+            self.engine.handle_check(Check::Inside, Ok(()), self.now);
+            self.engine.handle_check(Check::Outside, Ok(()), self.now);
+        }
+    }
+
+    /// A world in which everything works from now on: answers whatever the engine asks, and waits for its deadlines.
+    fn recover(&mut self) -> bool {
+        for _ in 0..40 {
+            let seen = self.seen();
+            if let Some(plan) = seen.plans.last() {
+                self.engine.handle_plan(plan.number, Ok(()), self.now);
+            }
+            if seen.tunnels_started > 0 {
+                self.up();
+            }
+            if seen.dns_started > 0 {
+                self.engine.handle_dns_service(Ok(()), self.now);
+            }
+            for check in seen.checks {
+                self.engine.handle_check(check, Ok(()), self.now);
+            }
+            if (self.state(), self.reason()) == (State::Connected, Reason::Healthy) {
+                return true;
+            }
+            let before = self.puppet.0.lock().unwrap().network_changes;
+            let waits = !self.engine.effects.is_empty();
+            if let (false, Some(next)) = (waits, self.engine.poll_timeout()) {
+                self.now = next.at;
+                self.engine.handle_timeout(self.now);
+            }
+            if self.puppet.0.lock().unwrap().network_changes > before {
+                self.up();
+            }
+        }
+        false
+    }
+}
+
+#[test]
+fn after_any_fault_on_the_way_the_device_gets_connected_by_itself() {
+    use Fault::*;
+    let faults = [UpAgain, Lost, PlanFails, InterfaceGone, CheckFails, DnsFails, Offline, ProfileChanges];
+    let profiles = ["{}", r#"{"service_mode_v2":{"mode":"tunnelonly"}}"#];
+    for json in profiles {
+        for steps in 0..=4 {
+            for first in faults {
+                for second in faults {
+                    let mut bench = Bench::on_the_way(Profile::from_json(json).unwrap(), steps);
+                    let asked = bench.engine.plans.reassert().map(|plan| plan.number);
+                    bench.strike(first);
+                    bench.strike(second);
+                    bench.answer_the_rest(asked, &[first, second]);
+                    assert!(
+                        bench.recover(),
+                        "{json} {steps} {first:?} {second:?}: {:?}",
+                        bench.engine.status(bench.now)
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn names_by_the_gateway_alone_need_a_resolver_outside_the_tunnel() {
+    let mut imported = registration();
+    imported.source = RegistrationSource::Imported;
+    imported.gateways[0].dns =
+        DnsUpstream::Plain { servers: vec!["10.99.0.1".parse().unwrap()], search: Vec::new() };
+    let mut bench = Bench::new(Some(imported), Profile::default());
+    let mode = ServiceMode::DnsOnly;
+    let refused = bench.engine.handle_command(Command::SetMode { mode }, bench.now);
+    assert!(matches!(refused, Err(UserError::Settings { .. })), "{refused:?}");
+}

@@ -10,6 +10,8 @@ use weft_tunnel::Deadline;
 pub(crate) enum TimerKind {
     /// A step that failed is tried again.
     Retry,
+    /// A transport that gave up looks for its far side again.
+    Reconnect,
     /// The profile is fetched again.
     ProfileRefresh,
     /// A switched-off device connects again.
@@ -20,6 +22,7 @@ impl TimerKind {
     fn reason(self) -> &'static str {
         match self {
             Self::Retry => "retry",
+            Self::Reconnect => "reconnect",
             Self::ProfileRefresh => "profile refresh",
             Self::AutoConnect => "auto connect",
         }

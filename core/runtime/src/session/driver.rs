@@ -32,7 +32,8 @@ pub(super) enum Inward {
     /// A check has ended. The number tells it from one that was asked for before.
     Checked(u64, Check, Result<(), String>),
     DnsService(u64, Result<(), String>),
-    Fetched(Fetched),
+    /// A fetch for the registration of this identifier has ended.
+    Fetched(String, Fetched),
 }
 
 /// The engine and everything that it steers.
@@ -121,6 +122,7 @@ impl Driver {
                 self.engine.handle_system_dns(servers, now);
             }
             Inward::Registration(registration) => {
+                self.work.abandon_fetch();
                 self.engine.set_registration(registration.map(|boxed| *boxed), now);
             }
             Inward::Status(answer) => drop(answer.send(self.engine.status(now))),
@@ -136,13 +138,19 @@ impl Driver {
                     self.engine.handle_dns_service(result, now);
                 }
             }
-            Inward::Fetched(fetched) => {
-                let stores = matches!(fetched, Fetched::Device(..));
-                self.engine.handle_profile(fetched, now);
-                if stores {
-                    self.store();
-                }
-            }
+            Inward::Fetched(id, fetched) => self.fetched(&id, fetched, now),
+        }
+    }
+
+    fn fetched(&mut self, id: &str, fetched: Fetched, now: Instant) {
+        // What the gateway says of a registration that is gone concerns nobody.
+        if self.engine.registration().is_none_or(|registration| registration.id != id) {
+            return;
+        }
+        let stores = matches!(fetched, Fetched::Device(..));
+        self.engine.handle_profile(fetched, now);
+        if stores {
+            self.store();
         }
     }
 

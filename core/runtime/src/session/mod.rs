@@ -166,8 +166,10 @@ impl Session {
     pub async fn shutdown(self) {
         self.stop.notify_one();
         let wait = async { while self.events.next().await.is_some() {} };
-        // A driver that hangs must not hold the shell up.
-        let _late = tokio::time::timeout(std::time::Duration::from_secs(2), wait).await;
+        if tokio::time::timeout(std::time::Duration::from_secs(2), wait).await.is_err() {
+            // A driver that hangs must not hold the shell up: its thread is left to itself.
+            drop(self.thread.lock().ok().and_then(|mut thread| thread.take()));
+        }
     }
 
     async fn tell(&self, message: Inward) {

@@ -89,6 +89,7 @@ impl Work {
     pub(super) fn start_dns(&mut self, service: DnsService, registration: Option<&Registration>) {
         let result = self.dns.start(service, registration, self.net.clone());
         let (inward, round) = (self.inward.clone(), self.round);
+        self.reap();
         self.round_tasks.spawn(async move { tell(&inward, Inward::DnsService(round, result)).await });
     }
 
@@ -111,6 +112,7 @@ impl Work {
     pub(super) fn check(&mut self, check: Check, endpoints: CheckEndpoints) {
         let (inward, round) = (self.inward.clone(), self.round);
         let (factory, net) = (self.factory.clone(), self.net.clone());
+        self.reap();
         self.round_tasks.spawn(async move {
             let result = match check {
                 Check::Outside => checks::outside(&factory, &endpoints.outside).await,
@@ -124,6 +126,16 @@ impl Work {
         });
     }
 
+    /// A finished task keeps its memory until it is joined.
+    fn reap(&mut self) {
+        while self.round_tasks.try_join_next().is_some() {}
+    }
+
+    /// Nobody waits for the fetch under way any more.
+    pub(super) fn abandon_fetch(&mut self) {
+        self.fetch = JoinSet::new();
+    }
+
     /// Fetches the profile, unless that is under way.
     pub(super) fn fetch(&mut self, registration: Registration) {
         while self.fetch.try_join_next().is_some() {}
@@ -133,14 +145,14 @@ impl Work {
         let (inward, factory) = (self.inward.clone(), self.factory.clone());
         self.fetch.spawn(async move {
             let fetched = match orchestration::fetch(&factory, &registration).await {
-                Ok((registration, profile)) => Fetched::Device(Box::new(registration), Box::new(profile)),
+                Ok((device, profile)) => Fetched::Device(Box::new(device), Box::new(profile)),
                 Err(error) if error.is_revoked() => Fetched::Revoked,
                 Err(error) => Fetched::Failed(error.to_string()),
             };
             if let Fetched::Failed(detail) = &fetched {
                 tracing::warn!("the profile could not be fetched: {detail}");
             }
-            tell(&inward, Inward::Fetched(fetched)).await;
+            tell(&inward, Inward::Fetched(registration.id, fetched)).await;
         });
     }
 }
