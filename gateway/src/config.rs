@@ -94,6 +94,8 @@ pub struct TunnelConfig {
     pub device_to_device: bool,
     /// Whether devices may reach the gateway's own services beyond resolver and check.
     pub host_access: bool,
+    /// Whether devices may reach the private networks (RFC 1918, RFC 4193) that the gateway reaches.
+    pub private_networks: bool,
 }
 
 impl Default for TunnelConfig {
@@ -106,6 +108,7 @@ impl Default for TunnelConfig {
             mtu: weft_model::DEFAULT_MTU,
             device_to_device: false,
             host_access: false,
+            private_networks: false,
         }
     }
 }
@@ -372,6 +375,7 @@ mod tests {
         assert_eq!(config.tunnel.ports, [2408, 500, 1701, 4500]);
         assert_eq!(config.api_endpoints(), ["203.0.113.10:443".parse().unwrap()]);
         assert!(!config.tunnel.device_to_device && !config.tunnel.host_access);
+        assert!(!config.tunnel.private_networks);
     }
 
     #[test]

@@ -16,6 +16,10 @@ use netlab::{Host, Lab, Output, Process, Signal, Topology, eventually};
 const SOON: Duration = Duration::from_secs(10);
 const DIR: &str = "/var/lib/weft-gateway";
 const INNER: &str = "172.64.128.1";
+/// An address of each private range.
+const CLOSED: [&str; 4] = ["10.9.0.1", "172.20.0.1", "192.168.77.1", "fd99::1"];
+/// Where clouds hand servers their credentials.
+const METADATA: [&str; 1] = ["169.254.169.254"];
 const PROGRAM: &str = env!("CARGO_BIN_EXE_weft-gateway");
 
 /// A gateway that serves.
@@ -59,6 +63,10 @@ impl Gateway<'_> {
             .allow("172.64.128.0/20")
             .allow("100.96.0.0/12")
             .allow("2606:4700:cf1::/48");
+        let remote = CLOSED.iter().chain(&METADATA).fold(remote, |remote, address| {
+            let length = if address.contains(':') { 128 } else { 32 };
+            remote.allow(&format!("{address}/{length}"))
+        });
         let own = addresses[0].trim_end_matches("/32").parse()?;
         let v4 = if shared { "172.16.0.2/32" } else { addresses[0].as_str() };
         let peer = WireGuardPeer::new(Implementation::WireGuardGo, &keys)
@@ -205,6 +213,51 @@ fn devices_do_not_reach_each_other_or_the_gateway_unless_the_configuration_says_
                 devices[0].host.inside(|| TcpStream::connect_timeout(&inner, Duration::from_secs(3)))?;
             assert_eq!(connected.is_ok(), open);
             drop(listener);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn private_networks_are_closed_unless_the_configuration_opens_them_and_metadata_always() {
+    netlab::run(|lab_| {
+        let net = lab(lab_)?;
+        init(&net.gateway, "")?;
+        for address in CLOSED.iter().chain(&METADATA) {
+            let (length, web) =
+                if address.contains(':') { (128, WEB_V6.to_string()) } else { (32, WEB.to_string()) };
+            net.web.add_address("eth0", &format!("{address}/{length}"))?;
+            net.gateway.add_route(&format!("{address}/{length} via {web}"))?;
+        }
+        let _listeners = net.web.inside(|| {
+            let all = CLOSED.iter().chain(&METADATA);
+            all.map(|address| TcpListener::bind((*address, 8443))).collect::<std::io::Result<Vec<_>>>()
+        })??;
+        let path = format!("{DIR}/config.toml");
+        let text = net.gateway.read_file(&path)?;
+        for open in [false, true] {
+            let line = format!("[tunnel]\nprivate_networks = {open}\n");
+            net.gateway
+                .write_file(&path, if open { text.replace("[tunnel]\n", &line) } else { text.clone() })?;
+            let gateway = start(&net.gateway)?;
+            let device = gateway.device(&net.device, true)?;
+            device.expect_trace()?;
+            device.fetch(&format!("http://{WEB}/"))?;
+            for (address, reached) in
+                CLOSED.map(|address| (address, open)).into_iter().chain([(METADATA[0], false)])
+            {
+                let to = SocketAddr::new(address.parse()?, 8443);
+                match device.host.inside(|| TcpStream::connect_timeout(&to, SOON))? {
+                    Ok(_) => assert!(reached, "{address} is reached"),
+                    // Refused aloud, not left to wait.
+                    Err(error) => {
+                        assert!(
+                            !reached && error.kind() != std::io::ErrorKind::TimedOut,
+                            "{address}: {error}"
+                        );
+                    }
+                }
+            }
         }
         Ok(())
     });

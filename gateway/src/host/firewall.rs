@@ -20,11 +20,18 @@ pub struct FirewallPlan {
     pub device_to_device: bool,
     /// Whether devices may reach all services of this machine.
     pub host_access: bool,
+    /// Whether devices may reach the private networks that this machine reaches.
+    pub private_networks: bool,
     /// Whether IPv4 is forwarded for the devices alone, as nothing was forwarded before.
     pub guard_v4: bool,
     /// The same for IPv6.
     pub guard_v6: bool,
 }
+
+/// Link-local addresses: no device's business, and where clouds answer a server for its credentials.
+const LINK_LOCAL: [&str; 2] = ["ip daddr 169.254.0.0/16", "ip6 daddr fe80::/10"];
+/// Private networks (RFC 1918, RFC 4193).
+const PRIVATE: [&str; 2] = ["ip daddr { 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 }", "ip6 daddr fc00::/7"];
 
 /// The rules as nft reads them. They stand in the place of whatever the table held before.
 #[must_use]
@@ -35,6 +42,11 @@ pub fn script(plan: &FirewallPlan) -> String {
     let host = if plan.host_access { "accept" } else { "reject with icmpx admin-prohibited" };
     let guard_v4 = if plan.guard_v4 { "meta nfproto ipv4 drop" } else { "" };
     let guard_v6 = if plan.guard_v6 { "meta nfproto ipv6 drop" } else { "" };
+    let closed = LINK_LOCAL.iter().chain(PRIVATE.iter().filter(|_| !plan.private_networks));
+    let closed = closed
+        .map(|to| format!("iifname \"{tun}\" {to} reject with icmpx admin-prohibited"))
+        .collect::<Vec<_>>()
+        .join("\n        ");
     format!(
         r#"add table inet weft-gateway
 delete table inet weft-gateway
@@ -66,6 +78,7 @@ table inet weft-gateway {{
     chain forward {{
         type filter hook forward priority filter; policy accept;
         iifname "{tun}" oifname "{tun}" {among}
+        {closed}
         iifname "{tun}" oifname {{ {uplinks} }} accept
         iifname "{tun}" reject with icmpx admin-prohibited
         oifname "{tun}" ct state established,related accept
@@ -130,6 +143,7 @@ mod tests {
             uplinks: vec!["eth0".to_owned(), "wan.7".to_owned()],
             device_to_device: false,
             host_access: false,
+            private_networks: false,
             guard_v4: true,
             guard_v6: false,
         }
@@ -149,6 +163,17 @@ mod tests {
         assert!(host(FirewallPlan { host_access: true, ..plan() }).starts_with("accept"));
         assert!(script(&plan()).contains("ipv4 drop") && !script(&plan()).contains("ipv6 drop"));
         assert!(line(&plan(), "oifname { \"eth0\", \"wan.7\" } ip saddr").contains("100.96.0.0/12"));
+    }
+
+    #[test]
+    fn closed_ranges_are_refused_before_the_uplinks_are_open() {
+        for (private_networks, ranges) in [(false, 4), (true, 2)] {
+            let script = script(&FirewallPlan { private_networks, ..plan() });
+            let (before, _) = script.split_once("oifname { \"eth0\", \"wan.7\" } accept").unwrap();
+            let refused = |to: &&&str| before.contains(&format!("iifname \"weftgw0\" {to} reject with"));
+            assert_eq!(LINK_LOCAL.iter().chain(&PRIVATE).filter(refused).count(), ranges);
+            assert_eq!(LINK_LOCAL.iter().filter(refused).count(), 2);
+        }
     }
 
     #[test]

@@ -116,6 +116,7 @@ impl Host {
             uplinks: uplinks.clone(),
             device_to_device: config.device_to_device,
             host_access: config.host_access,
+            private_networks: config.private_networks,
             guard_v4: !forwarded.v4,
             guard_v6: !forwarded.v6,
         };
