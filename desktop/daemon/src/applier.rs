@@ -124,6 +124,16 @@ impl Applier {
         Ok(())
     }
 
+    /// Whether every part of the system can work.
+    pub(crate) fn preflight(&self) -> Result<(), PlatformError> {
+        self.platform.preflight()
+    }
+
+    /// Whether the firewall can work.
+    pub(crate) fn preflight_firewall(&self) -> Result<(), PlatformError> {
+        self.platform.firewall.preflight()
+    }
+
     /// What a start does first: the firewall stands, or not, before everything else of a former daemon's is undone;
     /// where it shall be open it is undone last.
     ///

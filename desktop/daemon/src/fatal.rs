@@ -8,6 +8,12 @@ pub(crate) enum Fatal {
     /// Something is missing or held by another program.
     #[error("{0}")]
     Preflight(String),
+    /// Something is missing or held by another program, and the device, which was left connected, is blocked.
+    #[error(
+        "{0}; the device was left connected, so tunnelled destinations stay blocked until weftd can start, or \
+         `weftd --undo` is run"
+    )]
+    Blocked(PlatformError),
     /// Another daemon is running.
     #[error("another weftd is running (it holds {0}): stop it first")]
     Running(String),
@@ -32,6 +38,7 @@ impl Fatal {
             Self::Left | Self::Other(_) => 1,
             Self::Preflight(_) => 3,
             Self::Running(_) => 4,
+            Self::Blocked(_) => 5,
         }
     }
 }

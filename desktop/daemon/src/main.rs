@@ -50,7 +50,6 @@ fn start(args: Args) -> Result<(), Fatal> {
     let log = log::start();
     let lock = InstanceLock::take(&args.run_dir)?;
     let platform = Platform::native()?;
-    platform.preflight()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("the system gives no event loop")?;
     let access = weft_ipc::Access::by_group(weft_ipc::GROUP).context("/etc/group cannot be read")?;

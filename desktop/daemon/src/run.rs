@@ -10,7 +10,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use weft_ipc::{Access, Listener};
-use weft_model::UserError;
+use weft_model::{FirewallPlan, UserError};
 use weft_platform::{NetworkMonitor, Platform, Watch};
 use weft_runtime::session::{Session, SessionConfig};
 use weft_runtime::sockets::SocketFactory;
@@ -114,9 +114,24 @@ fn prepare(state_dir: &Path, platform: Platform) -> Result<Prepared, Fatal> {
         tracing::error!("{trouble}: the former DNS settings are lost");
     }
     let mut applier = Applier::new(platform, journal);
-    let undone = applier.recover(&decision.firewall).context("the device cannot be blocked")?;
-    undone.iter().for_each(|one| tracing::info!("undone: {one}"));
+    recover(&mut applier, &decision.firewall)?;
     Ok(Prepared { applier, keeper, left, decision })
+}
+
+/// Blocks before anything is asked that may stop the start: whoever holds a port must not be what opens the device.
+/// Where nothing is to be blocked, everything is asked first, and a start that fails changes nothing.
+fn recover(applier: &mut Applier, firewall: &FirewallPlan) -> Result<(), Fatal> {
+    let blocks = *firewall != FirewallPlan::Open;
+    match blocks {
+        true => applier.preflight_firewall().context("the device cannot be blocked")?,
+        false => applier.preflight()?,
+    }
+    let undone = applier.recover(firewall).context("the device cannot be blocked")?;
+    undone.iter().for_each(|one| tracing::info!("undone: {one}"));
+    match blocks {
+        true => applier.preflight().map_err(Fatal::Blocked),
+        false => Ok(()),
+    }
 }
 
 fn assemble(

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use weft_ipc::{Client, ClientError, Failure, Request, Response};
-use weft_model::{FirewallPlan, Profile, Reason, Secret, ServiceMode, State, Status};
+use weft_model::{Profile, Reason, Secret, ServiceMode, State, Status};
 use weft_platform::fake::{self, FakeSystem, Step};
 
 use super::*;
@@ -52,14 +52,8 @@ impl Device {
         self.folder.path().join("weftd.sock")
     }
 
-    /// Starts a daemon, as another process: the interface of a former one went with it.
-    fn start(&mut self) {
-        self.system.change(|state| {
-            state.interface = None;
-            state.routes.clear();
-        });
-        let _ = self.system.take_steps();
-        let parts = Parts {
+    fn parts(&self) -> Parts {
+        Parts {
             platform: self.system.platform(),
             monitor: self.system.monitor(),
             state_dir: self.folder.path().join("state"),
@@ -67,7 +61,23 @@ impl Device {
             access: Access { group_name: "weft".into(), group: Some(rustix::process::getegid().as_raw()) },
             mark: None,
             log: LogRing::default(),
-        };
+        }
+    }
+
+    /// Why a daemon does not start.
+    fn refused(&self) -> Fatal {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(run(self.parts(), Box::pin(std::future::pending()))).unwrap_err()
+    }
+
+    /// Starts a daemon, as another process: the interface of a former one went with it.
+    fn start(&mut self) {
+        self.system.change(|state| {
+            state.interface = None;
+            state.routes.clear();
+        });
+        let _ = self.system.take_steps();
+        let parts = self.parts();
         let (stop, stopped) = oneshot::channel();
         let (kill, killed) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
@@ -391,18 +401,45 @@ fn a_start_that_cannot_block_fails_and_leaves_what_stands() {
     device.wait_until_up();
     device.kill();
     device.system.fail_next(Step::FirewallApply, "no nftables");
-    let parts = Parts {
-        platform: device.system.platform(),
-        monitor: device.system.monitor(),
-        state_dir: device.folder.path().join("state"),
-        socket: device.socket(),
-        access: Access { group_name: "weft".into(), group: None },
-        mark: None,
-        log: LogRing::default(),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let ended = runtime.block_on(run(parts, Box::pin(std::future::pending())));
-    let error = ended.unwrap_err();
+    let error = device.refused();
     assert!(error.to_string().contains("cannot be blocked"), "{error}");
     assert_ne!(device.system.state().firewall, FirewallPlan::Open);
+}
+
+#[test]
+fn a_start_blocks_a_device_left_connected_before_anything_can_stop_it() {
+    let mut device = Device::with_profile("{}");
+    Keeper::open(device.state()).0.write_target(&Target { connected: true, locked: false }).unwrap();
+    device.system.fail_next(Step::Preflight, "port 53 is held");
+    let error = device.refused();
+    assert_eq!(error.code(), 5);
+    let text = error.to_string();
+    assert!(text.contains("port 53 is held") && text.contains("stay blocked"), "{text}");
+    assert_ne!(device.system.state().firewall, FirewallPlan::Open);
+    let steps = device.system.take_steps();
+    assert_eq!(steps.first(), Some(&Step::FirewallApply));
+    assert!(!steps.contains(&Step::FirewallClear), "{steps:?}");
+
+    device.system.fail_next(Step::FirewallPreflight, "no nftables");
+    let error = device.refused();
+    assert_eq!((error.code(), error.to_string().contains("cannot be blocked")), (1, true), "{error}");
+    assert_ne!(device.system.state().firewall, FirewallPlan::Open, "the former one stands");
+
+    // Whoever held it let go, and the next try connects.
+    device.start();
+    device.wait_until_up();
+}
+
+#[test]
+fn a_start_that_fails_changes_nothing_of_a_disconnected_device() {
+    let device = Device::with_profile("{}");
+    for step in [Step::Preflight, Step::FirewallPreflight] {
+        device.system.fail_next(step, "something is missing");
+        let error = device.refused();
+        assert_eq!(error.code(), 3);
+        let text = error.to_string();
+        assert!(text.contains("something is missing") && !text.contains("blocked"), "{text}");
+        assert_eq!(device.system.take_steps(), []);
+        assert!(device.system.is_clean());
+    }
 }

@@ -18,8 +18,10 @@ use crate::seam::{Firewall, NetworkMonitor, Platform, Routes, TunDevices, Watch}
 /// A step that changes the system, or asks whether it could be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// [`Platform::preflight`], in any of its parts.
+    /// [`Platform::preflight`], in any of its parts but the firewall.
     Preflight,
+    /// [`Firewall::preflight`].
+    FirewallPreflight,
     /// [`TunDevices::ensure`].
     TunEnsure,
     /// [`TunDevices::remove`].
@@ -201,7 +203,7 @@ impl FakeSystem {
     /// Notes a step; its failure, where a test wants one.
     fn step(&self, step: Step) -> Result<MutexGuard<'_, Inner>, PlatformError> {
         let mut inner = self.lock();
-        if step != Step::Preflight {
+        if !matches!(step, Step::Preflight | Step::FirewallPreflight) {
             inner.state.steps.push(step);
         }
         match inner.failures.iter().position(|(failing, _)| *failing == step) {
@@ -275,7 +277,7 @@ impl Routes for FakePart {
 
 impl Firewall for FakePart {
     fn preflight(&self) -> Result<(), PlatformError> {
-        self.0.step(Step::Preflight).map(drop)
+        self.0.step(Step::FirewallPreflight).map(drop)
     }
 
     fn apply(&mut self, plan: &FirewallPlan, addresses: &[IpNet]) -> Result<(), PlatformError> {
