@@ -46,9 +46,14 @@ fn files_below(root: &Path) -> Vec<PathBuf> {
 #[test]
 fn the_help_lists_every_exit_code() {
     let help = String::from_utf8(weftd(&["--help"]).stdout).unwrap();
-    for code in
-        ["0  ended", "1  failed", "2  the command line", "3  something is missing", "4  another weftd"]
-    {
+    for code in [
+        "0  ended",
+        "1  failed",
+        "2  the command line",
+        "3  something is missing",
+        "4  another weftd",
+        "5  as 3",
+    ] {
         assert!(help.contains(&format!("\n  {code}")), "{code}: {help}");
     }
 }
@@ -114,6 +119,19 @@ fn the_unit_calls_the_program_as_it_is() {
     }
     assert_eq!(count, 2);
     assert!(text.contains("Type=notify") && text.contains("RestartPreventExitStatus=2 3 4"));
+    // A device that is blocked is tried again for ever.
+    assert!(text.contains("\nRestart=on-failure\n") && text.contains("\nStartLimitIntervalSec=0\n"));
+    // Before the network, and so outside the order that services have by default: what cloud-init does for the network
+    // is before sysinit.target, and after network-pre.target.
+    for line in [
+        "DefaultDependencies=no",
+        "Conflicts=shutdown.target",
+        "Before=network-pre.target shutdown.target",
+        "After=local-fs.target systemd-sysusers.service systemd-tmpfiles-setup.service nftables.service",
+        "RequiresMountsFor=/var/lib/weft",
+    ] {
+        assert!(text.lines().any(|present| present == line), "{line}");
+    }
     // What the programs use by themselves is where the unit lets them write.
     assert!(text.contains("StateDirectory=weft\n") && text.contains("RuntimeDirectory=weft\n"));
     assert!(weft_ipc::DEFAULT_SOCKET.starts_with("/run/weft/"));
