@@ -11,7 +11,7 @@ use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
 use netlab::peers::{Implementation, Keys, Remote, RunningPeer, WireGuardPeer};
 use netlab::topology::{GATEWAY, GATEWAY_V6, WEB, WEB_V6};
-use netlab::{Host, Lab, Output, Process, Signal, Topology, eventually};
+use netlab::{End, Host, Lab, Link, Output, Process, Signal, Topology, eventually};
 
 const SOON: Duration = Duration::from_secs(10);
 const DIR: &str = "/var/lib/weft-gateway";
@@ -399,6 +399,48 @@ fn everything_is_taken_back_at_the_end_and_after_a_crash() {
         gateway.process.signal(Signal::TERM)?;
         gateway.process.wait(SOON)?;
         assert_eq!(state(&net.gateway)?, before);
+        Ok(())
+    });
+}
+
+#[test]
+fn no_router_comes_of_it_and_networks_of_guests_that_come_later_work() {
+    netlab::run(|lab_| {
+        let net = lab(lab_)?;
+        init(&net.gateway, "")?;
+        let attach = |name: &str, number: u8| -> Result<Host> {
+            let host = lab_.host(name).build()?;
+            let (v4, v6) = (format!("198.51.{number}"), format!("2001:db8:{number}:"));
+            let at_gateway = End::new(&net.gateway, name).address(&format!("{v4}.1/24"));
+            let at_host =
+                End::new(&host, "eth0").address(&format!("{v4}.2/24")).address(&format!("{v6}:2/64"));
+            Link::new(at_gateway.address(&format!("{v6}:1/64")), at_host)?;
+            host.default_route(format!("{v4}.1").parse()?)?;
+            host.default_route(format!("{v6}:1").parse()?)?;
+            net.web.add_route(&format!("{v4}.0/24 via {GATEWAY}"))?;
+            net.web.add_route(&format!("{v6}:/64 via {GATEWAY_V6}"))?;
+            Ok(host)
+        };
+        let reaches = |from: &Host, to: &str| {
+            from.attempt(["ping", "-c1", "-W1", to]).map(|output| output.status.success())
+        };
+        let _behind = attach("behind", 100)?;
+        let mut gateway = start(&net.gateway)?;
+        let guest = attach("guest", 101)?;
+        // As container engines do; it opens the way between all interfaces, as far as the kernel is concerned.
+        net.gateway.sysctl("net.ipv4.ip_forward", "1")?;
+        for (to_web, to_guest, to_behind) in [
+            (WEB.to_string(), "198.51.101.2", "198.51.100.2"),
+            (WEB_V6.to_string(), "2001:db8:101::2", "2001:db8:100::2"),
+        ] {
+            eventually(SOON, "the guest's way out", || reaches(&guest, &to_web).unwrap_or(false))?;
+            ensure!(reaches(&net.web, to_guest)?, "{to_guest} is not reached");
+            ensure!(!reaches(&net.web, to_behind)?, "{to_behind} is reached");
+        }
+        gateway.device(&net.device, true)?.expect_trace()?;
+        gateway.process.signal(Signal::TERM)?;
+        ensure!(gateway.process.wait(SOON)?.success());
+        ensure!(reaches(&guest, &WEB.to_string())? && reaches(&net.web, "198.51.101.2")?);
         Ok(())
     });
 }

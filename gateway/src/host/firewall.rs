@@ -22,7 +22,9 @@ pub struct FirewallPlan {
     pub host_access: bool,
     /// Whether devices may reach the private networks that this machine reaches.
     pub private_networks: bool,
-    /// Whether IPv4 is forwarded for the devices alone, as nothing was forwarded before.
+    /// The interfaces between which nothing was forwarded before, the uplinks among them.
+    pub guarded: Vec<String>,
+    /// Whether IPv4 is to stay unforwarded between them.
     pub guard_v4: bool,
     /// The same for IPv6.
     pub guard_v6: bool,
@@ -37,11 +39,17 @@ const PRIVATE: [&str; 2] = ["ip daddr { 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/1
 #[must_use]
 pub fn script(plan: &FirewallPlan) -> String {
     let tun = &plan.interface;
-    let uplinks = plan.uplinks.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    let list =
+        |names: &[String]| names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    let (uplinks, guarded) = (list(&plan.uplinks), list(&plan.guarded));
     let among = if plan.device_to_device { "accept" } else { "reject with icmpx admin-prohibited" };
     let host = if plan.host_access { "accept" } else { "reject with icmpx admin-prohibited" };
-    let guard_v4 = if plan.guard_v4 { "meta nfproto ipv4 drop" } else { "" };
-    let guard_v6 = if plan.guard_v6 { "meta nfproto ipv6 drop" } else { "" };
+    // An interface that comes later is its maker's: a bridge of containers or of virtual machines.
+    let guard = |on: bool, family: &str| match on {
+        true => format!("meta nfproto {family} iifname {{ {guarded} }} oifname {{ {guarded} }} drop"),
+        false => String::new(),
+    };
+    let (guard_v4, guard_v6) = (guard(plan.guard_v4, "ipv4"), guard(plan.guard_v6, "ipv6"));
     let closed = LINK_LOCAL.iter().chain(PRIVATE.iter().filter(|_| !plan.private_networks));
     let closed = closed
         .map(|to| format!("iifname \"{tun}\" {to} reject with icmpx admin-prohibited"))
@@ -144,6 +152,7 @@ mod tests {
             device_to_device: false,
             host_access: false,
             private_networks: false,
+            guarded: vec!["eth0".to_owned(), "wan.7".to_owned(), "eth1".to_owned()],
             guard_v4: true,
             guard_v6: false,
         }
@@ -161,7 +170,12 @@ mod tests {
         let host = |plan| script(&plan).split("jump inner\n").last().unwrap().trim_start().to_owned();
         assert!(host(plan()).starts_with("reject"));
         assert!(host(FirewallPlan { host_access: true, ..plan() }).starts_with("accept"));
-        assert!(script(&plan()).contains("ipv4 drop") && !script(&plan()).contains("ipv6 drop"));
+        let guarded = "{ \"eth0\", \"wan.7\", \"eth1\" }";
+        let guard = format!("iifname {guarded} oifname {guarded} drop");
+        assert!(
+            line(&plan(), "meta nfproto ipv4").ends_with(&guard)
+                && line(&plan(), "meta nfproto ipv6").is_empty()
+        );
         assert!(line(&plan(), "oifname { \"eth0\", \"wan.7\" } ip saddr").contains("100.96.0.0/12"));
     }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::netlink::Link;
 use super::{HostError, sys};
 use crate::addresses::{DEVICES_V4, DEVICES_V6, INNER_V4, INNER_V6};
+use crate::config::check_interface;
 
 /// Makes the tunnel interface. It goes when the descriptor does.
 pub(super) fn make_tun(name: &str) -> Result<OwnedFd, HostError> {
@@ -18,6 +19,20 @@ pub(super) fn make_tun(name: &str) -> Result<OwnedFd, HostError> {
 pub(super) fn exists(name: &str) -> bool {
     Path::new("/sys/class/net").join(name).exists()
         || Path::new("/proc/sys/net/ipv4/conf").join(name).exists()
+}
+
+/// The uplinks and every other interface of this machine but the tunnel's, loopback and bridges: guests of this
+/// machine are behind these, which are forwarded to as soon as somebody wants it.
+pub(super) fn guarded(uplinks: &[String], tunnel: &str) -> Vec<String> {
+    let listed = fs::read_dir("/proc/sys/net/ipv4/conf").into_iter().flatten().flatten();
+    let mut names: Vec<String> = listed.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.retain(|name| {
+        let bridge = Path::new("/sys/class/net").join(name).join("bridge").exists();
+        let ours = uplinks.contains(name) || ["all", "default", "lo", tunnel].contains(&name.as_str());
+        // Whatever a name may hold besides, nft is not to read it.
+        !ours && !bridge && check_interface("interface", name).is_ok()
+    });
+    uplinks.iter().cloned().chain(names).collect()
 }
 
 /// The interfaces of the default routes, of both families.

@@ -117,6 +117,7 @@ impl Host {
             device_to_device: config.device_to_device,
             host_access: config.host_access,
             private_networks: config.private_networks,
+            guarded: links::guarded(&uplinks, &config.interface),
             guard_v4: !forwarded.v4,
             guard_v6: !forwarded.v6,
         };

@@ -27,6 +27,9 @@ struct Change {
     after: String,
     /// Settings that the kernel changes along with this one, as they were.
     along: Vec<(PathBuf, String)>,
+    /// A switch over this setting that was off: who has switched it on since wants this one on too.
+    #[serde(default)]
+    switch: Option<PathBuf>,
 }
 
 /// Whether the uplinks forward already.
@@ -45,7 +48,7 @@ pub(super) fn forward(dir: &StateDir, tunnel: &str, uplinks: &[String]) -> Resul
     changes.iter().try_for_each(|change| write(&change.path, &change.after))
 }
 
-/// Puts back what was written down, unless somebody else has changed it since; harmless where nothing was.
+/// Puts back what was written down, unless somebody else has changed it or switched forwarding on since; harmless where nothing was.
 pub(super) fn restore(dir: &StateDir) -> Result<(), HostError> {
     let path = dir.saved_settings();
     let text = match fs::read_to_string(&path) {
@@ -56,6 +59,9 @@ pub(super) fn restore(dir: &StateDir) -> Result<(), HostError> {
     let changes: Vec<Change> = serde_json::from_str(&text)
         .map_err(|error| HostError::Setting { path: path.clone(), error: error.into() })?;
     for change in changes.iter().rev() {
+        if change.switch.as_ref().is_some_and(|switch| read(switch).is_ok_and(|value| value == "1")) {
+            continue;
+        }
         // An interface may be gone, and its settings with it.
         if read(&change.path).is_ok_and(|value| value == change.after) {
             write(&change.path, &change.before)?;
@@ -80,15 +86,16 @@ fn forwarded_in(root: &Path, uplinks: &[String]) -> Result<Forwarded, HostError>
 
 fn changes(root: &Path, uplinks: &[String]) -> Result<Vec<Change>, HostError> {
     let mut changes = Vec::new();
-    let mut set = |path: PathBuf, before: String, after: &str, along| {
+    let mut set = |path: PathBuf, before: String, after: &str, along, switch| {
         if before != after {
-            changes.push(Change { path, before, after: after.to_owned(), along });
+            changes.push(Change { path, before, after: after.to_owned(), along, switch });
         }
     };
+    let switch = Some(root.join("ipv4/ip_forward")).filter(|path| read(path).is_ok_and(|value| value == "0"));
     for uplink in uplinks {
         let path = interface(root, "ipv4", uplink).join("forwarding");
         let before = read(&path)?;
-        set(path, before, "1", Vec::new());
+        set(path, before, "1", Vec::new(), switch.clone());
     }
     let all = interface(root, "ipv6", "all").join("forwarding");
     if !all.exists() {
@@ -98,7 +105,7 @@ fn changes(root: &Path, uplinks: &[String]) -> Result<Vec<Change>, HostError> {
         // A router does not listen to other routers unless it is told to (accept_ra 2).
         let path = interface(root, "ipv6", uplink).join("accept_ra");
         if path.exists() && read(&path)? == "1" {
-            set(path, "1".to_owned(), "2", Vec::new());
+            set(path, "1".to_owned(), "2", Vec::new(), None);
         }
     }
     // Setting "all" sets every interface.
@@ -112,7 +119,7 @@ fn changes(root: &Path, uplinks: &[String]) -> Result<Vec<Change>, HostError> {
         }
     }
     let before = read(&all)?;
-    set(all, before, "1", along);
+    set(all, before, "1", along, None);
     Ok(changes)
 }
 
@@ -192,10 +199,24 @@ mod tests {
             before: "0".to_owned(),
             after: "1".to_owned(),
             along: Vec::new(),
+            switch: None,
         };
         save(&dir, &[change("eth0"), change("gone")]);
         restore(&dir).unwrap();
         assert_eq!(value(&root, "ipv4/conf/eth0/forwarding"), "7");
+    }
+
+    #[test]
+    fn forwarding_that_somebody_else_has_switched_on_stays_on() {
+        for (was, is, left) in [("0", "0", "0"), ("0", "1", "1"), ("1", "1", "0")] {
+            let home = tempfile::tempdir().unwrap();
+            let (root, dir) = (home.path().join("net"), StateDir::new(home.path()));
+            lay(&root, &[("ipv4/ip_forward", was), ("ipv4/conf/eth0/forwarding", "0")]);
+            save(&dir, &changes(&root, &["eth0".to_owned()]).unwrap());
+            lay(&root, &[("ipv4/ip_forward", is), ("ipv4/conf/eth0/forwarding", "1")]);
+            restore(&dir).unwrap();
+            assert_eq!(value(&root, "ipv4/conf/eth0/forwarding"), left, "{was} to {is}");
+        }
     }
 
     #[test]
