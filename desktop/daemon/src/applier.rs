@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use weft_model::{DnsPlan, FirewallPlan, InterfacePlan, Plan};
-use weft_platform::{DnsDescription, Platform, PlatformError, Restored};
+use weft_platform::{DnsDescription, Platform, PlatformError, Restored, Watch};
 
 use crate::journal::Journal;
 
@@ -88,11 +88,29 @@ impl std::fmt::Display for Undone {
 pub(crate) struct Applier {
     platform: Platform,
     journal: Journal,
+    /// The firewall that stands, with the addresses it guards; none = open, or a former daemon's.
+    closed: Option<(FirewallPlan, Vec<ipnet::IpNet>)>,
 }
 
 impl Applier {
     pub(crate) fn new(platform: Platform, journal: Journal) -> Self {
-        Self { platform, journal }
+        Self { platform, journal, closed: None }
+    }
+
+    /// Calls `tell` now and after each change of the system's firewall, until the watch is dropped.
+    pub(crate) fn watch_firewall(&self, tell: Box<dyn Fn() + Send + Sync>) -> Result<Watch, PlatformError> {
+        self.platform.firewall.watch(tell)
+    }
+
+    /// Puts the firewall in place again where it shall stand and another program has removed it. Says whether it had.
+    pub(crate) fn close_again(&mut self) -> Result<bool, ApplyError> {
+        match &self.closed {
+            Some((plan, addresses)) if !self.platform.firewall.stands().in_part(FIREWALL)? => {
+                self.platform.firewall.apply(plan, addresses).in_part(FIREWALL)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Brings the system to `plan`. `attach` takes the descriptor of an interface that was made for it.
@@ -204,11 +222,14 @@ impl Applier {
         if let Err(error) = self.journal.update(|records| records.firewall = true) {
             tracing::warn!("the undo journal cannot be written: {error}");
         }
-        self.platform.firewall.apply(plan, addresses).in_part(FIREWALL)
+        self.platform.firewall.apply(plan, addresses).in_part(FIREWALL)?;
+        self.closed = Some((plan.clone(), addresses.to_vec()));
+        Ok(())
     }
 
     fn open(&mut self) -> Result<(), ApplyError> {
         self.platform.firewall.clear().in_part(FIREWALL)?;
+        self.closed = None;
         self.journal.update(|records| records.firewall = false).in_part(FIREWALL)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use weft_model::{Event, NetworkState, Settings, State};
 
+use crate::applier::Applier;
 use crate::apply_thread::Outcome;
 use crate::daemon::Daemon;
 use crate::target::Target;
@@ -64,6 +65,18 @@ pub(crate) async fn state(daemon: Arc<Daemon>) {
             }
             State::Disconnected if !target.connected => daemon.release().await,
             _ => {}
+        }
+    }
+}
+
+/// Puts the firewall in place again where another program removes it, as `nft flush ruleset` does.
+pub(crate) async fn firewall(daemon: Arc<Daemon>, mut changes: watch::Receiver<()>) {
+    while changes.changed().await.is_ok() {
+        match daemon.system.run(Applier::close_again).await {
+            Some(Ok(true)) => tracing::warn!("another program removed Weft's firewall; it is in place again"),
+            Some(Ok(false)) => {}
+            Some(Err(error)) => tracing::error!("Weft's firewall may have been removed: {error}"),
+            None => return,
         }
     }
 }

@@ -67,6 +67,7 @@ pub(crate) fn signals() -> Result<Stop, Fatal> {
 pub(crate) async fn run(parts: Parts, stop: Stop) -> Result<(), Fatal> {
     let Parts { platform, monitor, state_dir, socket, access, mark, log } = parts;
     let prepared = prepare(&state_dir, platform)?;
+    let (firewall_changes, _firewall_watch) = watch_firewall(&prepared.applier)?;
     let (daemon, outcomes, decision) = assemble(prepared, mark, log)?;
     let listener = listen(&socket, &access)?;
     let (networks, _watch) = watch_network(monitor.as_ref())?;
@@ -75,6 +76,7 @@ pub(crate) async fn run(parts: Parts, stop: Stop) -> Result<(), Fatal> {
     tasks.spawn(follow::session(Arc::clone(&daemon)));
     tasks.spawn(follow::system(Arc::clone(&daemon), outcomes));
     tasks.spawn(follow::network(Arc::clone(&daemon), networks));
+    tasks.spawn(follow::firewall(Arc::clone(&daemon), firewall_changes));
     tasks.spawn(follow::state(Arc::clone(&daemon)));
     go_on(&daemon, &decision).await;
     // Clients wait at the socket until there is something true to tell them.
@@ -181,6 +183,12 @@ fn watch_network(monitor: &dyn NetworkMonitor) -> Result<(Networks, Watch), Fata
     let (tell, networks) = watch::channel(None);
     let watch = monitor.watch(Box::new(move |network| drop(tell.send_replace(Some(network)))));
     Ok((networks, watch.context("the network cannot be watched")?))
+}
+
+fn watch_firewall(applier: &Applier) -> Result<(watch::Receiver<()>, Watch), Fatal> {
+    let (tell, changes) = watch::channel(());
+    let watch = applier.watch_firewall(Box::new(move || tell.send_replace(())));
+    Ok((changes, watch.context("the firewall cannot be watched")?))
 }
 
 /// On to what the device shall be.

@@ -431,6 +431,25 @@ fn a_start_blocks_a_device_left_connected_before_anything_can_stop_it() {
 }
 
 #[test]
+fn a_firewall_that_another_program_removes_is_in_place_again() {
+    let mut device = Device::with_profile("{}");
+    device.start();
+    device.ask(&Request::Connect).unwrap();
+    device.wait_until_up();
+    let before = device.system.state();
+    device.system.flush_firewall();
+    device.eventually("closed again", |state| {
+        (&state.firewall, &state.guarded) == (&before.firewall, &before.guarded)
+    });
+    device.ask(&Request::Disconnect).unwrap();
+    device.wait_until_down();
+    let _ = device.system.take_steps();
+    device.system.flush_firewall();
+    device.ask(&Request::Diagnostics).unwrap();
+    assert!(!device.system.take_steps().contains(&Step::FirewallApply));
+}
+
+#[test]
 fn a_start_that_fails_changes_nothing_of_a_disconnected_device() {
     let device = Device::with_profile("{}");
     for step in [Step::Preflight, Step::FirewallPreflight] {

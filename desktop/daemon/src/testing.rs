@@ -9,7 +9,7 @@ use weft_model::{
 };
 use weft_platform::{
     Dns, DnsDescription, DnsRecord, Firewall, Platform, PlatformError, Restored, Routes, SystemDns,
-    TunDevices,
+    TunDevices, Watch,
 };
 
 /// A wg-quick file for an endpoint where nobody is, on this very host.
@@ -140,6 +140,14 @@ impl Firewall for Doomed<Box<dyn Firewall>> {
 
     fn clear(&mut self) -> Result<(), PlatformError> {
         self.0.around(|| self.1.clear())
+    }
+
+    fn stands(&self) -> Result<bool, PlatformError> {
+        self.1.stands()
+    }
+
+    fn watch(&self, tell: Box<dyn Fn() + Send + Sync>) -> Result<Watch, PlatformError> {
+        self.1.watch(tell)
     }
 
     fn describe(&self) -> Result<String, PlatformError> {

@@ -70,6 +70,7 @@ struct Inner {
     failures: VecDeque<(Step, String)>,
     far_end: Option<OwnedFd>,
     watchers: Vec<(u64, Tell)>,
+    firewall_watchers: Vec<(u64, Arc<dyn Fn() + Send + Sync>)>,
     next_watcher: u64,
     /// Watchers that ended while they were told.
     ended: Vec<u64>,
@@ -104,6 +105,7 @@ pub fn platform() -> (Platform, FakeSystem) {
         failures: VecDeque::new(),
         far_end: None,
         watchers: Vec::new(),
+        firewall_watchers: Vec::new(),
         next_watcher: 0,
         ended: Vec::new(),
     };
@@ -200,6 +202,16 @@ impl FakeSystem {
         inner.watchers = watchers;
     }
 
+    /// Removes the firewall, as another program does that flushes all there is, and tells whoever watches it.
+    pub fn flush_firewall(&self) {
+        let watchers = {
+            let mut inner = self.lock();
+            inner.state.firewall = FirewallPlan::Open;
+            inner.firewall_watchers.clone()
+        };
+        watchers.iter().for_each(|(_, tell)| tell());
+    }
+
     /// Notes a step; its failure, where a test wants one.
     fn step(&self, step: Step) -> Result<MutexGuard<'_, Inner>, PlatformError> {
         let mut inner = self.lock();
@@ -292,6 +304,20 @@ impl Firewall for FakePart {
         inner.state.firewall = FirewallPlan::Open;
         inner.state.guarded.clear();
         Ok(())
+    }
+
+    fn stands(&self) -> Result<bool, PlatformError> {
+        Ok(self.0.lock().state.firewall != FirewallPlan::Open)
+    }
+
+    fn watch(&self, tell: Box<dyn Fn() + Send + Sync>) -> Result<Watch, PlatformError> {
+        tell();
+        let mut inner = self.0.lock();
+        let number = inner.next_watcher;
+        inner.next_watcher += 1;
+        inner.firewall_watchers.push((number, Arc::from(tell)));
+        let system = self.0.clone();
+        Ok(Watch::new(move || system.lock().firewall_watchers.retain(|(watcher, _)| *watcher != number)))
     }
 
     fn describe(&self) -> Result<String, PlatformError> {

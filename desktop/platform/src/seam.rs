@@ -85,6 +85,19 @@ pub trait Firewall: Send {
     /// What the system refuses.
     fn clear(&mut self) -> Result<(), PlatformError>;
 
+    /// Whether a firewall of Weft's is in place: another program may have flushed it along with its own.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    fn stands(&self) -> Result<bool, PlatformError>;
+
+    /// Calls `tell` at once and after each change of the system's firewall, whoever made it, until the watch is
+    /// dropped. `tell` is called on a thread of the firewall's own, which sleeps in between without a timer.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    fn watch(&self, tell: Box<dyn Fn() + Send + Sync>) -> Result<Watch, PlatformError>;
+
     /// What the system holds of Weft's firewall, for people, in several lines.
     ///
     /// # Errors

@@ -10,9 +10,9 @@ use super::netlink::{Netlink, NetlinkError};
 use super::nft::batch::Transaction;
 use super::nft::read::{self, Owner};
 use super::nft::{TABLE, ruleset};
-use super::sys;
+use super::{monitor, sys};
 use crate::error::PlatformError;
-use crate::seam::Firewall;
+use crate::seam::{Firewall, Watch};
 
 /// Room beside a transaction in the socket's send buffer.
 const SLACK: usize = 64 * 1024;
@@ -78,6 +78,14 @@ impl Firewall for LinuxFirewall {
             Ok(_) | Err(PlatformError::NoNftables(_) | PlatformError::FirewallHeld { .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    fn stands(&self) -> Result<bool, PlatformError> {
+        Ok(read::owner(&mut open()?).map_err(refused(ASKING))? == Owner::Weft)
+    }
+
+    fn watch(&self, tell: Box<dyn Fn() + Send + Sync>) -> Result<Watch, PlatformError> {
+        monitor::watch_nftables(tell)
     }
 
     fn describe(&self) -> Result<String, PlatformError> {

@@ -1,5 +1,5 @@
 //! The network monitor: a thread that sleeps until the kernel tells of a change, and then looks where the primary path
-//! leads now.
+//! leads now. And the same for changes of the firewall.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -26,6 +26,9 @@ const RTMGRP_IPV4_IFADDR: u32 = 0x10;
 const RTMGRP_IPV4_ROUTE: u32 = 0x40;
 const RTMGRP_IPV6_IFADDR: u32 = 0x100;
 const RTMGRP_IPV6_ROUTE: u32 = 0x400;
+
+/// The group NFNLGRP_NFTABLES (linux/netfilter/nfnetlink.h), the seventh, as bind(2) takes it.
+const NFTABLES: u32 = 1 << 6;
 
 /// The network monitor on Linux.
 #[derive(Debug, Default)]
@@ -74,6 +77,32 @@ impl NetworkMonitor for LinuxMonitor {
         let thread = thread::Builder::new().name("weft-network".to_owned()).spawn(work).map_err(failed)?;
         Ok(Watch::new(move || end(&stopped, thread)))
     }
+}
+
+/// Calls `tell` at once and after each change of nftables, without waiting for the end of a burst: it may have taken
+/// away what keeps packets in.
+pub(super) fn watch_nftables(tell: Box<dyn Fn() + Send + Sync>) -> Result<Watch, PlatformError> {
+    let refused = |error: std::io::Error| PlatformError::system("watching the firewall", error);
+    let mut socket = Socket::new(netlink_sys::protocols::NETLINK_NETFILTER).map_err(refused)?;
+    socket.bind(&SocketAddr::new(0, NFTABLES)).map_err(refused)?;
+    let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+    let stop = Arc::new(stop.map_err(|error| refused(error.into()))?);
+    let stopped = Arc::clone(&stop);
+    let work = move || {
+        loop {
+            tell();
+            match ready(&socket, stop.as_fd(), None) {
+                Ok(Ready::Stop) => return,
+                Ok(Ready::Changes | Ready::Nothing) => drain(&socket),
+                Err(error) => {
+                    tracing::error!("the firewall cannot be watched any more: {error}");
+                    return;
+                }
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("weft-firewall".to_owned()).spawn(work).map_err(refused)?;
+    Ok(Watch::new(move || end(&stopped, thread)))
 }
 
 fn end(stop: &OwnedFd, thread: thread::JoinHandle<()>) {
