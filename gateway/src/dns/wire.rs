@@ -115,6 +115,10 @@ pub fn summarise(message: &[u8]) -> Result<Summary, Malformed> {
             summary.min_ttl = Some(summary.min_ttl.map_or(ttl, |least| least.min(ttl)));
         }
         if number < answers && (kind == TYPE_CNAME || kind == TYPE_DNAME) {
+            // A name that runs past its record would read differently once padding follows.
+            if skip_name(message, data)? != end {
+                return Err(Malformed);
+            }
             summary.aliases.push(read_name(message, data)?);
         }
         at = end;
@@ -243,6 +247,20 @@ mod tests {
             message.set_edns(Edns::new());
         }
         message
+    }
+
+    /// Found by fuzzing: the alias's last label reached into the next record, so that padding changed the alias.
+    #[test]
+    fn an_alias_ends_with_its_record() {
+        let mut message = answer(false).to_vec().unwrap();
+        assert!(summarise(&message).is_ok());
+        let labels = b"\x04edge\x03cdn";
+        let at =
+            message.windows(labels.len()).position(|window| window.eq_ignore_ascii_case(labels)).unwrap();
+        // The first label swallows all that is left of its record, and one byte more.
+        let length = u16_at(&message, at - 2).unwrap();
+        message[at] = u8::try_from(length).unwrap();
+        assert!(summarise(&message).is_err());
     }
 
     #[test]
