@@ -432,11 +432,13 @@ fn a_start_blocks_a_device_left_connected_before_anything_can_stop_it() {
 
 #[test]
 fn a_firewall_that_another_program_removes_is_in_place_again() {
-    let mut device = Device::with_profile("{}");
+    let mut device = Device::new();
+    Keeper::open(device.state()).0.write_target(&Target { connected: true, locked: false }).unwrap();
     device.start();
-    device.ask(&Request::Connect).unwrap();
-    device.wait_until_up();
+    // Stranded, so that no plan of the session's comes and closes it.
+    assert_eq!(device.status().state, State::Unable);
     let before = device.system.state();
+    assert_ne!(before.firewall, FirewallPlan::Open);
     device.system.flush_firewall();
     device.eventually("closed again", |state| {
         (&state.firewall, &state.guarded) == (&before.firewall, &before.guarded)
