@@ -317,9 +317,11 @@ fn what_the_administrator_locks_stays_connected() {
     let mut device = Device::with_profile(r#"{"switch_locked":true,"allowed_to_leave":false}"#);
     device.start();
     device.wait_until_up();
-    for request in
-        [Request::Disconnect, Request::DeleteRegistration, Request::SetMode { mode: ServiceMode::DnsOnly }]
-    {
+    for request in [
+        Request::Disconnect,
+        Request::DeleteRegistration,
+        Request::SetMode { mode: ServiceMode::TrafficOnly },
+    ] {
         let refused = failure(device.ask(&request));
         assert!(
             matches!(&refused, Failure::User { error: UserError::Forbidden { .. } }),
