@@ -245,8 +245,8 @@ impl Config {
         if self.tunnel.listen.is_empty() {
             return bad("tunnel.listen", "give an address to listen on");
         }
-        if !(1280..=9000).contains(&self.tunnel.mtu) {
-            return bad("tunnel.mtu", "give 1280 to 9000 bytes");
+        if !(1280..=1500).contains(&self.tunnel.mtu) {
+            return bad("tunnel.mtu", "give 1280 to 1500 bytes");
         }
         check_interface("tunnel.interface", &self.tunnel.interface)?;
         self.tunnel.uplinks.iter().try_for_each(|name| check_interface("tunnel.uplinks", name))?;
