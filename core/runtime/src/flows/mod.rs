@@ -1,8 +1,8 @@
 //! The core's own flows inside the tunnel, as async streams and exchanges.
 //!
-//! A [`TunnelNet`] drives a [`Netstack`] in a task of its own: packets that the data plane took out of the tunnel go
-//! in, packets that the flows make go to the data plane to be sealed. It sleeps until a packet, a call or a deadline;
-//! with idle connections alone there is none.
+//! A [`TunnelNet`] drives a [`weft_netstack::Netstack`] in a task of its own: packets that the data plane took out of
+//! the tunnel go in, packets that the flows make go to the data plane to be sealed. It sleeps until a packet, a call or
+//! a deadline; with idle connections alone there is none.
 //!
 //! One belongs to one tunnel, with its addresses and MTU. When the packets end, the tunnel is gone: its streams end
 //! with an error, and a new tunnel gets a new `TunnelNet`.
