@@ -152,6 +152,38 @@ fn an_interface_that_somebody_deletes_comes_back() {
 }
 
 #[test]
+fn a_device_that_loses_its_network_and_finds_it_again_goes_on() {
+    netlab::run(|lab| {
+        let setup = Setup::connected(lab, EXCLUDE)?;
+        let host = setup.device.host();
+        let wire = setup.topology.device.capture(netlab::topology::INTERFACE)?;
+        let route = format!("default via {}", netlab::topology::ROUTER);
+        for _ in 0..2 {
+            host.sh(&format!("ip route del {route}; ip route flush cache"))?;
+            let lost = setup.curl(&["--max-time", "1", &format!("http://{WEB}/")])?;
+            assert!(lost.contains("curl:"), "{lost}");
+            // What a DHCP client does when the network is back.
+            host.write_file("/etc/resolv.conf", format!("nameserver {LAN}\n"))?;
+            host.sh(&format!("ip route add {route}"))?;
+            netlab::eventually(weft_e2e::PATIENCE, "pages come again", || {
+                setup
+                    .curl(&["--max-time", "1", &format!("http://{WEB}/")])
+                    .is_ok_and(|page| page.contains("you are"))
+            })?;
+            netlab::eventually(weft_e2e::PATIENCE, "the system asks Weft again", || {
+                host.read_file("/etc/resolv.conf").is_ok_and(|text| text.contains("127.0.2.2"))
+            })?;
+            setup.device.wait_for_state("connected")?;
+        }
+        wire.settle()?;
+        assert_eq!(wire.count(|seen| seen.is_to(WEB)), 0);
+        setup.device.disconnect()?;
+        assert_eq!(host.read_file("/etc/resolv.conf")?, format!("nameserver {LAN}\n"));
+        Ok(())
+    });
+}
+
+#[test]
 fn two_devices_with_one_address_each_get_their_own_replies() {
     netlab::run(|lab| {
         let setup = Setup::connected(lab, EXCLUDE)?;

@@ -6,5 +6,5 @@ fn main() -> Result<()> {
     let lab = netlab::enter()?;
     let net = netlab::Topology::standard(&lab)?;
     println!("a shell on {}; `curl web.example` crosses the router; `exit` ends the lab", net.device);
-    lab.shell(&net.device)
+    lab.shell(&net.device, None)
 }

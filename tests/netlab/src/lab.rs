@@ -108,15 +108,21 @@ impl Lab {
         }
     }
 
-    /// Runs an interactive shell inside `host`, on this process's terminal, until its user leaves it.
+    /// Runs an interactive shell inside `host`, on this process's terminal, until its user leaves it. It finds
+    /// programs in the folder `programs` first.
     ///
     /// # Errors
     ///
     /// When the shell cannot be started.
-    pub fn shell(&self, host: &Host) -> Result<()> {
+    pub fn shell(&self, host: &Host, programs: Option<&Path>) -> Result<()> {
         let shell = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
         let mut command = host.command(shell);
         command.env("PS1", format!("{}# ", host.name()));
+        if let Some(programs) = programs {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let folders = std::iter::once(programs.to_owned()).chain(std::env::split_paths(&path));
+            command.env("PATH", std::env::join_paths(folders)?);
+        }
         command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
         command.status().with_context(|| format!("cannot start a shell in {host}"))?;
         Ok(())

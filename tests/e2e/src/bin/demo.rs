@@ -37,7 +37,7 @@ fn main() -> Result<ExitCode> {
             "\nThe lab stays up and the device is connected: try `weft status`, `curl http://web.example/`."
         );
         println!("Leave the shell to end it.");
-        lab.shell(demo.device.host())?;
+        lab.shell(demo.device.host(), weft()?.parent())?;
     }
     Ok(ExitCode::from(u8::from(bad > 0)))
 }
