@@ -59,16 +59,14 @@ fn idle_threads_do_not_wake() {
 }
 
 #[test]
-fn dropping_a_data_plane_ends_its_threads_at_once() {
+fn dropping_a_data_plane_ends_its_threads() {
     netlab::run(|lab| {
         let Pair { left, right } = Pair::new(lab, Shape::default())?;
-        assert_eq!(threads()?.len(), 4);
-        let start = Instant::now();
+        // A thread has its name a moment after it has begun, and is in /proc a moment after it was joined.
+        eventually(SOON, "both pairs of threads", || threads().is_ok_and(|threads| threads.len() == 4))?;
         drop(left.plane);
         drop(right.plane);
-        assert!(start.elapsed() < SOON);
-        assert_eq!(threads()?, []);
-        Ok(())
+        eventually(SOON, "no thread", || threads().is_ok_and(|threads| threads.is_empty()))
     });
 }
 
