@@ -150,6 +150,12 @@ fn sockets_change_while_packets_pass() {
                 if id - 1 != SOCKET.0 {
                     left.plane.remove_socket(SocketId(id - 1));
                 }
+                // Each change loses what was sealed for the socket before; without progress in between nothing
+                // would be left to lose.
+                let before = right.plane.counters().received.packets;
+                eventually(SOON, "packets after a change", || {
+                    passing.is_finished() || right.plane.counters().received.packets > before
+                })?;
             }
             assert!(id > SOCKET.0 + 3, "{id} sockets");
             passing.join().expect("the stream")
