@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod command;
+pub mod dns;
 pub mod domain;
 pub mod key;
 pub mod network;
@@ -17,17 +18,18 @@ pub mod status;
 pub mod wg_quick;
 
 pub use command::{Command, Event, PlanNumber};
+pub use dns::{DnsLogEntry, DnsLookup, DnsSource, DnsStats, ExtendedError};
 pub use domain::{DomainName, DomainNameError};
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey, Secret};
 pub use network::NetworkState;
-pub use plan::{AppRules, DnsPlan, FirewallPlan, InterfacePlan, Opening, Plan, Protocol};
+pub use plan::{AppRules, DnsPlan, FirewallPlan, InterfacePlan, LearntPlan, Opening, Plan, Protocol};
 pub use profile::{FallbackDomain, Profile, ProfileError, ServiceMode, SplitTunnel, SplitTunnelEntry};
 pub use registration::{
     ApiEndpoint, CheckEndpoints, DnsUpstream, DohEndpoint, Gateway, Registration, RegistrationSource,
     TunnelEndpoint,
 };
 pub use settings::{Origin, Setting, Settings};
-pub use stats::{Counter, DnsStats, DropReason, Stats, TunnelStats};
+pub use stats::{Counter, DropReason, Stats, TunnelStats};
 pub use status::{ConnectStage, Reason, State, Status, UserError};
 
 /// The name of the tunnel interface on Linux and Windows.

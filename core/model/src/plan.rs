@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::PlanNumber;
 use crate::domain::DomainName;
+use crate::settings::SplitTunnelMode;
 
 /// The complete desired state of the device's network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ pub struct Plan {
     /// excludeRoute, Apple's excludedRoutes): the complement of `routes`, but for IPv6 where the interface's MTU is
     /// below IPv6's least, which is in neither and so blocked.
     pub excluded_routes: Vec<IpNet>,
+    /// The addresses learnt for the split tunnel's host entries. `routes` and the firewall's `tunnelled` leave them
+    /// out of account where the shell takes them apart (desktop); elsewhere this is empty and `routes` has them in.
+    pub learnt: LearntPlan,
     /// The system's DNS settings; none = as they were before Weft.
     pub dns: Option<DnsPlan>,
     /// Which apps the tunnel carries, on systems that know apps.
@@ -41,6 +45,16 @@ pub struct InterfacePlan {
     pub mtu: u16,
     /// Whether apps should count its traffic as metered.
     pub metered: bool,
+}
+
+/// Addresses learnt for the split tunnel's host entries, and which way they go whatever the plan's other parts say
+/// of the ranges around them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LearntPlan {
+    /// Exclude: they stay outside the tunnel; Include: they go into it.
+    pub mode: SplitTunnelMode,
+    /// The addresses, sorted.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// The system's DNS settings.
@@ -112,6 +126,7 @@ impl Plan {
             interface: None,
             routes: Vec::new(),
             excluded_routes: Vec::new(),
+            learnt: LearntPlan::default(),
             dns: None,
             apps: AppRules::All,
         }

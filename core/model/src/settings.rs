@@ -55,10 +55,11 @@ pub struct SplitTunnelSetting {
 }
 
 /// What the split-tunnel lists mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SplitTunnelMode {
     /// Everything but the lists goes into the tunnel.
+    #[default]
     Exclude,
     /// Only the lists go into the tunnel.
     Include,

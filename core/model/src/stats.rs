@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dns::DnsStats;
+
 /// Why a packet was dropped. Every drop on the packet path is counted under exactly one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,25 +110,6 @@ pub struct TunnelStats {
     pub received: Counter,
     /// Drops by reason; reasons without a drop are left out.
     pub drops: Vec<(DropReason, u64)>,
-}
-
-/// What the DNS proxy did since it came up.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct DnsStats {
-    /// Queries taken.
-    pub queries: u64,
-    /// Answered by Weft itself.
-    pub local: u64,
-    /// Answered from the cache.
-    pub cached: u64,
-    /// Sent to fallback resolvers.
-    pub fallback: u64,
-    /// Sent to the upstream.
-    pub upstream: u64,
-    /// Answered with SERVFAIL because nobody answered in time.
-    pub failed: u64,
-    /// Refused at once, because too many were in flight or the message was malformed.
-    pub refused: u64,
 }
 
 /// Both.

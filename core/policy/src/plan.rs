@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use weft_model::{
-    AppRules, DNS_PROXY_ADDRESSES, DnsPlan, DnsUpstream, FirewallPlan, Gateway, InterfacePlan, Opening, Plan,
-    PlanNumber, Protocol, Registration, Settings,
+    AppRules, DNS_PROXY_ADDRESSES, DnsPlan, DnsUpstream, FirewallPlan, Gateway, InterfacePlan, LearntPlan,
+    Opening, Plan, PlanNumber, Protocol, Registration, Settings,
 };
 
 use crate::set::NetSet;
@@ -109,6 +109,7 @@ pub fn compile_plan(inputs: &PlanInputs<'_>, number: PlanNumber) -> Plan {
         }),
         routes: routed.to_minimal_cidrs(),
         excluded_routes: set.routed.complement().to_minimal_cidrs(),
+        learnt: LearntPlan::default(),
         dns,
         apps: AppRules::All,
     }

@@ -145,7 +145,7 @@ pub(crate) fn tunnel_stats(stats: &TunnelStats) -> String {
 
 /// The DNS proxy's counters.
 pub(crate) fn dns_stats(stats: &DnsStats) -> String {
-    let DnsStats { queries, local, cached, fallback, upstream, failed, refused } = stats;
+    let DnsStats { queries, local, cached, fallback, upstream, failed, refused, .. } = stats;
     format!(
         "Queries: {queries}\nAnswered by Weft itself: {local}\nAnswered from the cache: {cached}\n\
          Sent to fallback resolvers: {fallback}\nSent to the upstream: {upstream}\nFailed: {failed}\nRefused: {refused}"
