@@ -1,7 +1,7 @@
 //! Changing a message in place.
 
 use super::edns::{add_edns, edns};
-use super::walk::question;
+use super::walk::question_place;
 use super::{HEADER_LEN, write_u16};
 
 /// Gives a message another id.
@@ -24,7 +24,7 @@ pub fn is_truncated(message: &[u8]) -> bool {
 /// Gives an answer the id and the question of its query, letter by letter: some clients compare the case
 /// (draft-vixie-dnsext-dns0x20). Both have the same question.
 pub fn restore(answer: &mut [u8], query: &[u8]) {
-    let Ok(question) = question(query) else { return };
+    let Some(question) = question_place(query) else { return };
     if let (Some(room), Some(source)) =
         (answer.get_mut(HEADER_LEN..question.end), query.get(HEADER_LEN..question.end))
     {
@@ -42,7 +42,7 @@ pub fn truncate(answer: &mut Vec<u8>, limit: usize) {
         return;
     }
     let had = edns(answer);
-    let end = question(answer).map_or(HEADER_LEN, |question| question.end);
+    let end = question_place(answer).map_or(HEADER_LEN, |question| question.end);
     answer.truncate(end);
     for count in [6, 8, 10] {
         write_u16(answer, count, 0);

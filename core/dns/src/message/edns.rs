@@ -1,6 +1,6 @@
 //! EDNS(0) (RFC 6891): sizes and padding (RFC 7830, RFC 8467).
 
-use super::walk::{Record, counts, question, records};
+use super::walk::{Record, counts, question_place, records};
 use super::{PLAIN_UDP_LIMIT, read_u16, record_type, write_u16};
 
 /// The option code of padding (RFC 7830).
@@ -23,7 +23,7 @@ pub struct Edns {
 }
 
 fn find(message: &[u8]) -> Option<Record> {
-    let question = question(message).ok()?;
+    let question = question_place(message)?;
     records(message, question.end).flatten().find(|record| {
         // Its name is the root.
         record.kind == record_type::OPT && record.data == record.start + OPT_LEN

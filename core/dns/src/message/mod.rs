@@ -12,8 +12,11 @@ mod walk;
 pub use edit::{is_truncated, rcode, restore, set_id, truncate};
 pub use edns::{Edns, clamp_payload_size, edns, pad, remove_edns, remove_padding, udp_limit};
 pub use make::{addresses, error, servfail};
-pub use name::Name;
-pub use walk::{MessageError, Question, id, is_answer, is_well_formed, opcode, question};
+pub use name::{MAX_NAME, Name};
+pub use walk::{
+    MessageError, Question, QuestionPlace, Record, Section, id, is_answer, is_well_formed, opcode, question,
+    question_place, records,
+};
 
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 12;

@@ -2,32 +2,21 @@
 
 use weft_model::DomainName;
 
+use super::walk::plain_name_end;
+
 /// A name in wire form (RFC 1035, section 3.1): labels with their lengths, the empty one last, ASCII in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Name(Vec<u8>);
 
 /// The longest name in wire form, in bytes.
-const MAX_NAME: usize = 255;
+pub const MAX_NAME: usize = 255;
 
 impl Name {
     /// Reads the uncompressed name at `at`; gives it with the offset behind it.
     pub(crate) fn read(message: &[u8], at: usize) -> Option<(Self, usize)> {
-        let mut end = at;
-        loop {
-            let length = usize::from(*message.get(end)?);
-            // Two bits mark a pointer; a question, which comes first, has nothing to point at.
-            if length > 63 {
-                return None;
-            }
-            end += 1 + length;
-            if end - at > MAX_NAME {
-                return None;
-            }
-            if length == 0 {
-                // Lengths are below 64 and so no letters: the whole can be put in lower case.
-                return Some((Self(message.get(at..end)?.to_ascii_lowercase()), end));
-            }
-        }
+        let end = plain_name_end(message, at)?;
+        // Lengths are below 64 and so no letters: the whole can be put in lower case.
+        Some((Self(message.get(at..end)?.to_ascii_lowercase()), end))
     }
 
     /// The bytes.

@@ -1,6 +1,6 @@
 //! Finding one's way in a message.
 
-use super::name::Name;
+use super::name::{MAX_NAME, Name};
 use super::{HEADER_LEN, read_u16};
 
 /// Why bytes are no query that can be answered.
@@ -27,29 +27,65 @@ pub struct Question {
     pub end: usize,
 }
 
+/// Where the one question of a message stands, and what it asks for but the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuestionPlace {
+    /// Where the name ends that begins behind the header.
+    pub name_end: usize,
+    /// The record type that is asked for.
+    pub kind: u16,
+    /// Its class; 1 is the Internet.
+    pub class: u16,
+    /// Where the question ends: bytes from the start of the message.
+    pub end: usize,
+}
+
+/// A part of a message that holds records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Section {
+    /// What was asked for.
+    Answer,
+    /// Who answers for it.
+    Authority,
+    /// What goes with it.
+    Additional,
+}
+
 /// One record, as places in its message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Record {
-    /// Where its name begins.
-    pub(crate) start: usize,
-    pub(crate) kind: u16,
+pub struct Record {
+    /// Where it stands.
+    pub section: Section,
+    /// Where its owner's name begins.
+    pub start: usize,
+    /// Its type.
+    pub kind: u16,
+    /// Its class; an OPT record has its payload size there.
+    pub class: u16,
+    /// Its TTL in seconds as it stands there, the top bit included; an OPT record has its flags there.
+    pub ttl: u32,
     /// Where its data begin; the fixed fields stand in the 10 bytes before.
-    pub(crate) data: usize,
-    pub(crate) end: usize,
+    pub data: usize,
+    /// Where its data end, and it ends.
+    pub end: usize,
 }
 
 /// The counts of a header.
+#[derive(Clone, Copy)]
 pub(crate) struct Counts {
     pub(crate) questions: u16,
-    /// Answers, authority and additional records together.
-    pub(crate) records: u32,
+    pub(crate) answers: u16,
+    pub(crate) authority: u16,
     pub(crate) additional: u16,
 }
 
 pub(crate) fn counts(message: &[u8]) -> Option<Counts> {
-    let additional = read_u16(message, 10)?;
-    let records = u32::from(read_u16(message, 6)?) + u32::from(read_u16(message, 8)?) + u32::from(additional);
-    Some(Counts { questions: read_u16(message, 4)?, records, additional })
+    Some(Counts {
+        questions: read_u16(message, 4)?,
+        answers: read_u16(message, 6)?,
+        authority: read_u16(message, 8)?,
+        additional: read_u16(message, 10)?,
+    })
 }
 
 /// The id; none where there is no header.
@@ -75,47 +111,90 @@ pub fn opcode(message: &[u8]) -> u8 {
 /// # Errors
 /// [`MessageError::NotAQuery`] without a header, [`MessageError::Question`] unless there is exactly one whole one.
 pub fn question(message: &[u8]) -> Result<Question, MessageError> {
-    let counts = counts(message).ok_or(MessageError::NotAQuery)?;
-    if counts.questions != 1 {
-        return Err(MessageError::Question);
+    if message.len() < HEADER_LEN {
+        return Err(MessageError::NotAQuery);
     }
-    let (name, end) = Name::read(message, HEADER_LEN).ok_or(MessageError::Question)?;
-    let kind = read_u16(message, end).ok_or(MessageError::Question)?;
-    let class = read_u16(message, end + 2).ok_or(MessageError::Question)?;
-    Ok(Question { name, kind, class, end: end + 4 })
+    let place = question_place(message).ok_or(MessageError::Question)?;
+    let (name, _) = Name::read(message, HEADER_LEN).ok_or(MessageError::Question)?;
+    Ok(Question { name, kind: place.kind, class: place.class, end: place.end })
+}
+
+/// Finds the question, as [`question`] does, without making anything of its name. None unless there is exactly one
+/// whole one.
+#[must_use]
+pub fn question_place(message: &[u8]) -> Option<QuestionPlace> {
+    if counts(message)?.questions != 1 {
+        return None;
+    }
+    let name_end = plain_name_end(message, HEADER_LEN)?;
+    let kind = read_u16(message, name_end)?;
+    let class = read_u16(message, name_end + 2)?;
+    Some(QuestionPlace { name_end, kind, class, end: name_end + 4 })
 }
 
 /// Whether there is one question and every record that the header counts, and nothing else.
 #[must_use]
 pub fn is_well_formed(message: &[u8]) -> bool {
-    let end = question(message).ok().and_then(|question| {
+    let end = question_place(message).and_then(|question| {
         records(message, question.end).try_fold(question.end, |_, record| record.map(|record| record.end))
     });
     end == Some(message.len())
 }
 
-/// The records behind the question; `None` once where one does not lie within the message.
-pub(crate) fn records(message: &[u8], question_end: usize) -> impl Iterator<Item = Option<Record>> {
-    let mut left = counts(message).map_or(0, |counts| counts.records);
+/// The records behind the question, which ends at `question_end`; `None` once, and then no more, where one does not
+/// lie within the message. Their names may still point anywhere.
+pub fn records(message: &[u8], question_end: usize) -> impl Iterator<Item = Option<Record>> {
+    let mut left =
+        counts(message).map_or([0; 3], |counts| [counts.answers, counts.authority, counts.additional]);
     let mut at = question_end;
     std::iter::from_fn(move || {
-        left = left.checked_sub(1)?;
-        let record = record(message, at);
+        let sections = [Section::Answer, Section::Authority, Section::Additional];
+        let (count, section) = left.iter_mut().zip(sections).find(|(count, _)| **count > 0)?;
+        *count -= 1;
+        let record = record(message, at, section);
         match record {
             Some(record) => at = record.end,
-            None => left = 0,
+            None => left = [0; 3],
         }
         Some(record)
     })
 }
 
-fn record(message: &[u8], start: usize) -> Option<Record> {
+fn record(message: &[u8], start: usize, section: Section) -> Option<Record> {
     let fields = skip_name(message, start)?;
-    let kind = read_u16(message, fields)?;
-    let length = usize::from(read_u16(message, fields + 8)?);
-    let data = fields + 10;
-    let end = data + length;
-    (end <= message.len()).then_some(Record { start, kind, data, end })
+    let fixed: &[u8; 10] = message.get(fields..)?.first_chunk()?;
+    let [kind_0, kind_1, class_0, class_1, ttl_0, ttl_1, ttl_2, ttl_3, length_0, length_1] = *fixed;
+    let data = fields + fixed.len();
+    let end = data + usize::from(u16::from_be_bytes([length_0, length_1]));
+    let record = Record {
+        section,
+        start,
+        kind: u16::from_be_bytes([kind_0, kind_1]),
+        class: u16::from_be_bytes([class_0, class_1]),
+        ttl: u32::from_be_bytes([ttl_0, ttl_1, ttl_2, ttl_3]),
+        data,
+        end,
+    };
+    (end <= message.len()).then_some(record)
+}
+
+/// The offset behind an uncompressed name of at most [`MAX_NAME`] bytes.
+pub(crate) fn plain_name_end(message: &[u8], at: usize) -> Option<usize> {
+    let mut end = at;
+    loop {
+        let length = usize::from(*message.get(end)?);
+        // Two bits mark a pointer; a question, which comes first, has nothing to point at.
+        if length > 63 {
+            return None;
+        }
+        end += 1 + length;
+        if end - at > MAX_NAME {
+            return None;
+        }
+        if length == 0 {
+            return Some(end);
+        }
+    }
 }
 
 /// The offset behind a name that may end in a pointer.
