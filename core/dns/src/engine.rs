@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use weft_model::{DNS_SELF_CHECK_NAME, DnsStats, DomainName};
+use weft_model::{DNS_SELF_CHECK_NAME, DnsLogEntry, DnsLookup, DnsSource, DnsStats, DomainName};
 
 use crate::Entropy;
 use crate::config::{DnsConfig, Rules, Upstream};
+use crate::hosts::HostsFile;
 use crate::message::{self, MessageError, Name, Question, SAFE_UDP_LIMIT, record_type, response_code};
 use crate::pending::{MAX_ASKED, Outcome, Pending};
 
@@ -80,17 +81,72 @@ pub struct Request {
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct UpstreamError(pub String);
+#[error("{detail}")]
+pub struct UpstreamError {
+    /// What kind of failure: decides the extended error that the client is told (RFC 8914).
+    pub kind: UpstreamErrorKind,
+    /// What happened, for the log: one line. Clients are not told.
+    pub detail: String,
+}
+
+impl UpstreamError {
+    /// An error of `kind`; `detail` is for the log.
+    pub fn new(kind: UpstreamErrorKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+}
+
+/// The kinds of [`UpstreamError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UpstreamErrorKind {
+    /// The resolver cannot be reached: no route, connection refused, TLS failed. EDE 23, Network Error.
+    Unreachable,
+    /// There was no answer in time. EDE 22, No Reachable Authority.
+    TimedOut,
+    /// What leads to the resolver is not there yet: the tunnel is not up. EDE 14, Not Ready.
+    NotReady,
+    /// The resolver does not answer this device: the HTTP status. EDE 18, Prohibited, for 401 and 403; else 0, Other.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// What came is no DNS answer. EDE 0, Other.
+    Garbage,
+}
 
 /// What became of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Taken {
-    /// An answer follows, sooner or later.
-    Answering,
+    /// The answer stands in the caller's buffer, ready to be sent.
+    Answered,
+    /// An answer follows by [`Engine::poll_answer`], sooner or later.
+    Waiting,
     /// It cannot be answered; nothing follows.
     Dropped,
+}
+
+/// An answer that waits for its addresses; unique, never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HoldId(pub u64);
+
+/// Addresses that an answer for a split-tunnel host name holds. The answer goes out once it is released
+/// ([`Engine::release`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Learnt {
+    /// To be given back.
+    pub hold: HoldId,
+    /// The addresses: of A and AAAA records and of hints in SVCB and HTTPS records.
+    pub addresses: Vec<LearntAddress>,
+}
+
+/// An address of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LearntAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// What is left of its record's time to live.
+    pub ttl: Duration,
 }
 
 /// A forwarder of DNS queries.
@@ -136,41 +192,43 @@ impl Engine {
     }
 
     /// Takes another configuration. What is in flight stays so.
-    pub fn set_config(&mut self, config: DnsConfig) {
+    pub fn set_config(&mut self, config: DnsConfig, _now: Instant) {
         self.rules = Rules::new(&config.fallback);
         self.config = config;
     }
 
-    /// Takes a query.
+    /// Takes a query. An answer that is known at once is put into `answer`, which is emptied first.
     pub fn handle_query(
         &mut self,
         client: ClientId,
         protocol: Protocol,
         query: &[u8],
+        answer: &mut Vec<u8>,
         now: Instant,
     ) -> Taken {
+        answer.clear();
         self.stats.queries += 1;
         let question = match check(query) {
             Ok(question) => question,
             Err(refusal) => {
                 self.stats.refused += 1;
                 let Some(response_code) = refusal else { return Taken::Dropped };
-                self.answers.push_back((client, message::error(query, response_code)));
-                return Taken::Answering;
+                *answer = message::error(query, response_code);
+                return Taken::Answered;
             }
         };
-        if let Some(answer) = self.answer_here(query, &question) {
+        if let Some(known) = self.answer_here(query, &question) {
             self.stats.local += 1;
-            self.answers.push_back((client, answer));
-            return Taken::Answering;
+            *answer = known;
+            return Taken::Answered;
         }
         if self.pending.len() >= MAX_IN_FLIGHT {
             self.stats.refused += 1;
-            self.answers.push_back((client, message::servfail(query)));
-            return Taken::Answering;
+            *answer = message::servfail(query);
+            return Taken::Answered;
         }
         self.ask(Pending::new(client, protocol, query, question, now + QUERY_DEADLINE));
-        Taken::Answering
+        Taken::Waiting
     }
 
     /// The next request. It may be dropped unanswered: the query's deadline stands.
@@ -189,6 +247,50 @@ impl Engine {
     /// The next answer, ready to be sent.
     pub fn poll_answer(&mut self) -> Option<(ClientId, Vec<u8>)> {
         self.answers.pop_front()
+    }
+
+    /// The next answer that waits for its addresses. It must be released, else it goes out without them at its
+    /// deadline.
+    pub fn poll_learnt(&mut self) -> Option<Learnt> {
+        None
+    }
+
+    /// The plan with an answer's addresses is in force, or will not be. Unknown holds are passed over: they may have
+    /// ended by their deadline.
+    pub fn release(&mut self, _hold: HoldId, _result: Result<(), String>, _now: Instant) {}
+
+    /// Empties the cache.
+    pub fn forget(&mut self) {}
+
+    /// Takes another hosts file.
+    pub fn set_hosts(&mut self, _hosts: HostsFile) {}
+
+    /// A captive portal is open until a moment, or no more: every name goes to the system's resolvers, outside the
+    /// tunnel, uncached, and nothing is learnt.
+    pub fn set_portal(&mut self, _until: Option<Instant>, _now: Instant) {}
+
+    /// Switches the log on or off; off empties it. `wall` is the time of day at `now`.
+    pub fn set_log(&mut self, _on: bool, _wall: SystemTime, _now: Instant) {}
+
+    /// The log, the oldest entry first; empty while it is off.
+    #[must_use]
+    pub fn log(&self) -> Vec<DnsLogEntry> {
+        Vec::new()
+    }
+
+    /// Who would answer a query for `name`, the cache left out of account. Changes nothing.
+    #[must_use]
+    pub fn explain(&self, _name: &DomainName, _kind: u16, _now: Instant) -> DnsSource {
+        DnsSource::Refused
+    }
+
+    /// Remembers who answers the query that `client` is about to ask, for [`lookup_of`](Self::lookup_of).
+    pub fn trace(&mut self, _client: ClientId) {}
+
+    /// What became of the query of a traced client ([`trace`](Self::trace)), which is traced no more; `answer` is the
+    /// answer it was given, after `took`. None where it was not traced.
+    pub fn lookup_of(&mut self, _client: ClientId, _answer: &[u8], _took: Duration) -> Option<DnsLookup> {
+        None
     }
 
     /// The moment of [`poll_timeout`](Self::poll_timeout) has come. Calling it early is harmless.
@@ -211,7 +313,7 @@ impl Engine {
     }
 
     /// Answers everything in flight with SERVFAIL: the network has changed, and who asked asks again.
-    pub fn flush(&mut self) {
+    pub fn flush(&mut self, _now: Instant) {
         for query in self.pending.keys().copied().collect::<Vec<_>>() {
             self.finish(query, Outcome::Failed);
         }

@@ -13,19 +13,22 @@
 //! - `Engine::finish` is the only way out for an answer that somebody gave. The cache learns there, and an answer
 //!   whose addresses a plan must hold first waits there, to be released by a call of its own.
 
+pub mod cache;
 mod config;
 mod engine;
+mod hosts;
 pub mod message;
 mod pending;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::{DnsConfig, Upstream};
+pub use config::{DEFAULT_CACHE_BYTES, DnsConfig, Upstream};
 pub use engine::{
-    ClientId, Engine, MAX_IN_FLIGHT, MAX_QUERY, Protocol, QUERY_DEADLINE, Request, RequestId, Taken, Target,
-    UpstreamError, Way,
+    ClientId, Engine, HoldId, Learnt, LearntAddress, MAX_IN_FLIGHT, MAX_QUERY, Protocol, QUERY_DEADLINE, Request,
+    RequestId, Taken, Target, UpstreamError, UpstreamErrorKind, Way,
 };
+pub use hosts::HostsFile;
 
 /// A source of random bytes that nobody outside can guess.
 pub trait Entropy: Send {

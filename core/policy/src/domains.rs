@@ -1,34 +1,68 @@
 //! The two kinds of domain matching: split-tunnel hosts (a name, or all below it) and fallback suffixes (a name and
 //! all below it, the longest wins).
+//!
+//! Names are matched as DNS messages carry them: in wire form (RFC 1035, section 3.1), uncompressed, in lower case.
+//! Each look-up is one in a hash table for each label of the name, however many entries there are, and allocates
+//! nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::net::IpAddr;
 
 use weft_model::profile::HostPattern;
 use weft_model::{DomainName, FallbackDomain};
 
-/// The name and everything it lies below, the longest first: `a.b.c`, `b.c`, `c`.
-fn suffixes(name: &DomainName) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(name.as_str()), |text| text.split_once('.').map(|(_, rest)| rest))
+/// A name in wire form: labels with their lengths, the empty one last.
+#[must_use]
+pub fn wire(name: &DomainName) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(name.as_str().len() + 2);
+    for label in name.as_str().split('.') {
+        // A domain name's labels are of 63 bytes at most.
+        bytes.push(u8::try_from(label.len()).unwrap_or(0));
+        bytes.extend_from_slice(label.as_bytes());
+    }
+    bytes.push(0);
+    bytes
 }
 
-/// Which private resolvers answer a name: Local Domain Fallback. One look-up in a hash table for each label of the
-/// name, however many suffixes there are.
+/// The name in wire form itself, then the name without its first label, and so on; the root, which ends all, is left
+/// out. What is no name in wire form ends where it stops being one.
+pub fn suffixes(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = name;
+    std::iter::from_fn(move || {
+        let length = usize::from(*rest.first()?);
+        if length == 0 {
+            return None;
+        }
+        let suffix = rest;
+        rest = rest.get(1 + length..)?;
+        Some(suffix)
+    })
+}
+
+/// An entry of Local Domain Fallback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FallbackRule {
+    /// The suffix.
+    pub suffix: DomainName,
+    /// The resolvers that answer its names; empty: those that the device had before it connected.
+    pub servers: Vec<IpAddr>,
+}
+
+/// Which private resolvers answer a name: Local Domain Fallback.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct FallbackRules(HashMap<Box<str>, FallbackDomain>);
+pub struct FallbackRules(HashMap<Box<[u8]>, FallbackRule>);
 
 impl FallbackRules {
     /// Compiles a list. Entries of the same suffix are one, with the resolvers of all of them in order.
     #[must_use]
     pub fn new(domains: &[FallbackDomain]) -> Self {
-        let mut rules: HashMap<Box<str>, FallbackDomain> = HashMap::with_capacity(domains.len());
+        let mut rules: HashMap<Box<[u8]>, FallbackRule> = HashMap::with_capacity(domains.len());
         for domain in domains {
-            let Some(known) = rules.get_mut(domain.suffix.as_str()) else {
-                rules.insert(domain.suffix.as_str().into(), domain.clone());
-                continue;
-            };
+            let empty = || FallbackRule { suffix: domain.suffix.clone(), servers: Vec::new() };
+            let rule = rules.entry(wire(&domain.suffix).into()).or_insert_with(empty);
             for server in &domain.dns_server {
-                if !known.dns_server.contains(server) {
-                    known.dns_server.push(*server);
+                if !rule.servers.contains(server) {
+                    rule.servers.push(*server);
                 }
             }
         }
@@ -37,7 +71,7 @@ impl FallbackRules {
 
     /// The entry with the longest suffix that `name` is or lies below.
     #[must_use]
-    pub fn resolve(&self, name: &DomainName) -> Option<&FallbackDomain> {
+    pub fn resolve(&self, name: &[u8]) -> Option<&FallbackRule> {
         suffixes(name).find_map(|suffix| self.0.get(suffix))
     }
 }
@@ -45,8 +79,8 @@ impl FallbackRules {
 /// Which names the split tunnel's host entries match.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HostRules {
-    exact: HashSet<Box<str>>,
-    below: HashSet<Box<str>>,
+    exact: HashMap<Box<[u8]>, HostPattern>,
+    below: HashMap<Box<[u8]>, HostPattern>,
 }
 
 impl HostRules {
@@ -55,10 +89,11 @@ impl HostRules {
     pub fn new(patterns: &[HostPattern]) -> Self {
         let mut rules = Self::default();
         for pattern in patterns {
-            match pattern {
-                HostPattern::Exact(name) => rules.exact.insert(name.as_str().into()),
-                HostPattern::Below(name) => rules.below.insert(name.as_str().into()),
+            let (rules, name) = match pattern {
+                HostPattern::Exact(name) => (&mut rules.exact, name),
+                HostPattern::Below(name) => (&mut rules.below, name),
             };
+            rules.insert(wire(name).into(), pattern.clone());
         }
         rules
     }
@@ -69,10 +104,11 @@ impl HostRules {
         self.exact.is_empty() && self.below.is_empty()
     }
 
-    /// Whether an entry matches `name`.
+    /// The entry that matches `name`: the exact one, else the one with the longest suffix.
     #[must_use]
-    pub fn matches(&self, name: &DomainName) -> bool {
-        self.exact.contains(name.as_str()) || suffixes(name).skip(1).any(|suffix| self.below.contains(suffix))
+    pub fn find(&self, name: &[u8]) -> Option<&HostPattern> {
+        let below = || suffixes(name).skip(1).find_map(|suffix| self.below.get(suffix));
+        self.exact.get(name).or_else(below)
     }
 }
 
@@ -89,6 +125,17 @@ mod tests {
     fn domain(suffix: &str, servers: &[&str]) -> FallbackDomain {
         let dns_server = servers.iter().map(|text| text.parse().unwrap()).collect();
         FallbackDomain { suffix: name(suffix), dns_server, description: None }
+    }
+
+    #[test]
+    fn a_name_in_wire_form_has_all_its_suffixes() {
+        let www = wire(&name("www.Example"));
+        assert_eq!(www, b"\x03www\x07example\0");
+        let found: Vec<_> = suffixes(&www).collect();
+        assert_eq!(found, [&b"\x03www\x07example\0"[..], b"\x07example\0"]);
+        for root_or_no_name in [&b"\0"[..], b"", b"\x09cut"] {
+            assert!(suffixes(root_or_no_name).count() <= 1, "{root_or_no_name:?}");
+        }
     }
 
     #[test]
@@ -109,7 +156,7 @@ mod tests {
             ("printer.home.arpa", Some("home.arpa")),
         ];
         for (text, expected) in cases {
-            let found = rules.resolve(&name(text)).map(|domain| domain.suffix.to_string());
+            let found = rules.resolve(&wire(&name(text))).map(|rule| rule.suffix.to_string());
             assert_eq!(found.as_deref(), expected, "{text}");
         }
     }
@@ -122,8 +169,27 @@ mod tests {
             domain("corp", &["10.0.0.1", "10.0.0.3"]),
         ]);
         let servers: Vec<String> =
-            rules.resolve(&name("corp")).unwrap().dns_server.iter().map(ToString::to_string).collect();
+            rules.resolve(&wire(&name("corp"))).unwrap().servers.iter().map(ToString::to_string).collect();
         assert_eq!(servers, ["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+    }
+
+    #[test]
+    fn the_entry_that_matches_a_host_is_named() {
+        let patterns = ["*.example.com", "example.com", "*.b.example.com", "a.b.example.com"];
+        let rules = HostRules::new(&patterns.map(|text| text.parse().unwrap()));
+        let cases = [
+            ("example.com", Some("example.com")),
+            ("a.example.com", Some("*.example.com")),
+            ("b.example.com", Some("*.example.com")),
+            ("c.b.example.com", Some("*.b.example.com")),
+            ("a.b.example.com", Some("a.b.example.com")),
+            ("badexample.com", None),
+            ("com", None),
+        ];
+        for (text, expected) in cases {
+            let found = rules.find(&wire(&name(text))).map(ToString::to_string);
+            assert_eq!(found.as_deref(), expected, "{text}");
+        }
     }
 
     /// Names of few, short labels, so that they often lie below each other.
@@ -144,10 +210,12 @@ mod tests {
             let domains: Vec<FallbackDomain> = exact.iter().map(|suffix| domain(suffix.as_str(), &[])).collect();
             let fallback = FallbackRules::new(&domains);
             for asked in &names_asked {
-                prop_assert_eq!(hosts.matches(asked), patterns.iter().any(|pattern| pattern.matches(asked)));
+                let found = hosts.find(&wire(asked));
+                prop_assert_eq!(found.is_some(), patterns.iter().any(|pattern| pattern.matches(asked)));
+                prop_assert!(found.is_none_or(|pattern| pattern.matches(asked)));
                 let longest = exact.iter().filter(|suffix| asked.is_within(suffix))
                     .max_by_key(|suffix| suffix.as_str().len());
-                prop_assert_eq!(fallback.resolve(asked).map(|domain| &domain.suffix), longest);
+                prop_assert_eq!(fallback.resolve(&wire(asked)).map(|rule| &rule.suffix), longest);
             }
         }
     }

@@ -5,7 +5,7 @@
 //! [`VerdictSnapshot`] what becomes of one packet. All of them are functions of their arguments.
 
 pub mod defaults;
-mod domains;
+pub mod domains;
 mod learnt;
 mod plan;
 mod set;
@@ -16,7 +16,7 @@ mod testing;
 mod tunnel_set;
 mod verdict;
 
-pub use domains::{FallbackRules, HostRules};
+pub use domains::{FallbackRule, FallbackRules, HostRules};
 pub use learnt::LearntHosts;
 pub use plan::{PlanInputs, PlanPhase, compile_plan};
 pub use set::NetSet;

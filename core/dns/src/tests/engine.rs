@@ -34,22 +34,26 @@ fn fallback(suffix: &str, servers: &[&str]) -> FallbackDomain {
 
 fn engine(upstream: Upstream) -> Engine {
     let mut engine = Engine::new(Box::new(Counting(0x1000)));
-    engine.set_config(DnsConfig {
-        self_addresses: weft_model::DNS_PROXY_ADDRESSES.to_vec(),
-        fallback: vec![
-            fallback("corp", &["192.168.50.53", "192.168.50.54"]),
-            fallback("eu.corp", &["192.168.60.53"]),
-            fallback("local", &[]),
-        ],
-        upstream,
-        system_resolvers: vec![ip("192.168.1.1")],
-    });
+    engine.set_config(
+        DnsConfig {
+            self_addresses: weft_model::DNS_PROXY_ADDRESSES.to_vec(),
+            fallback: vec![
+                fallback("corp", &["192.168.50.53", "192.168.50.54"]),
+                fallback("eu.corp", &["192.168.60.53"]),
+                fallback("local", &[]),
+            ],
+            upstream,
+            system_resolvers: vec![ip("192.168.1.1")],
+            ..DnsConfig::default()
+        },
+        Instant::now(),
+    );
     engine
 }
 
 fn ask(engine: &mut Engine, name: &str, now: Instant) -> Vec<Request> {
     let wire = bytes(&query(0xabcd, name, RecordType::TXT));
-    assert_eq!(engine.handle_query(ALICE, Protocol::Udp, &wire, now), Taken::Answering);
+    assert_eq!(engine.handle_query(ALICE, Protocol::Udp, &wire, &mut Vec::new(), now), Taken::Waiting);
     std::iter::from_fn(|| engine.poll_request()).collect()
 }
 
@@ -128,8 +132,9 @@ fn the_first_answer_that_resolves_wins() {
         let mut engine = engine(Upstream::Doh);
         let requests = ask(&mut engine, "a.corp.", now);
         for (request, code) in requests.iter().zip(given) {
-            let result =
-                code.map(|code| answer(&request.message, code, 0)).ok_or(UpstreamError("lost".into()));
+            let result = code
+                .map(|code| answer(&request.message, code, 0))
+                .ok_or(UpstreamError::new(crate::UpstreamErrorKind::Unreachable, "lost"));
             engine.handle_answer(request.id, result, now);
         }
         assert_eq!(answered(&mut engine).metadata.response_code, expected, "{given:?}");
@@ -217,7 +222,7 @@ fn over_the_bound_is_servfail_at_once() {
     assert_eq!(answered(&mut engine).metadata.response_code, ResponseCode::ServFail);
     assert_eq!(engine.stats().refused, 1);
     // A network change answers all the others, and there is room again.
-    engine.flush();
+    engine.flush(now);
     assert_eq!(std::iter::from_fn(|| engine.poll_answer()).count(), MAX_IN_FLIGHT);
     assert_eq!(engine.poll_timeout(), None);
     assert_eq!(ask(&mut engine, "example.com.", now).len(), 1);
@@ -237,7 +242,7 @@ fn the_self_check_name_is_answered_with_the_proxys_addresses() {
     let mut engine = engine(Upstream::Doh);
     for kind in [RecordType::A, RecordType::AAAA] {
         let wire = bytes(&query(0xabcd, "Connectivity-Check.weftd.", kind));
-        assert_eq!(engine.handle_query(ALICE, Protocol::Udp, &wire, now), Taken::Answering);
+        assert_eq!(engine.handle_query(ALICE, Protocol::Udp, &wire, &mut Vec::new(), now), Taken::Waiting);
         assert_eq!(answered(&mut engine).answers.len(), 2);
     }
     assert_eq!((engine.poll_request(), engine.stats().local), (None, 2));
@@ -255,7 +260,10 @@ fn an_answer_is_as_long_as_its_client_takes() {
     ];
     for (protocol, asked, cut) in cases {
         let mut engine = engine(Upstream::Plain(vec![ip("10.0.0.1")]));
-        assert_eq!(engine.handle_query(ALICE, protocol, &bytes(&asked), now), Taken::Answering);
+        assert_eq!(
+            engine.handle_query(ALICE, protocol, &bytes(&asked), &mut Vec::new(), now),
+            Taken::Waiting
+        );
         let request = engine.poll_request().unwrap();
         // What is asked of a plain resolver always passes in one packet.
         assert!(message::udp_limit(&request.message) <= 1232);
@@ -298,8 +306,8 @@ fn a_bad_query_is_refused_by_code_or_dropped() {
     ];
     for (wire, expected) in cases {
         let mut engine = engine(Upstream::Doh);
-        let taken = engine.handle_query(ALICE, Protocol::Udp, &wire, now);
-        assert_eq!(taken == Taken::Answering, expected.is_some(), "{wire:?}");
+        let taken = engine.handle_query(ALICE, Protocol::Udp, &wire, &mut Vec::new(), now);
+        assert_eq!(taken == Taken::Waiting, expected.is_some(), "{wire:?}");
         let code = engine.poll_answer().map(|(_, wire)| parse(&wire).metadata.response_code);
         assert_eq!(code, expected, "{wire:?}");
         assert_eq!((engine.poll_request(), engine.stats().refused), (None, 1));

@@ -34,12 +34,12 @@ proptest! {
         let mut now = Instant::now();
         let mut engine = Engine::new(Box::new(Zero));
         let upstream = Upstream::Plain(vec!["10.0.0.1".parse().unwrap()]);
-        engine.set_config(DnsConfig { upstream, ..DnsConfig::default() });
+        engine.set_config(DnsConfig { upstream, ..DnsConfig::default() }, now);
         for protocol in [Protocol::Udp, Protocol::Tcp] {
-            let _ = engine.handle_query(ClientId(0), protocol, &wire, now);
+            let _ = engine.handle_query(ClientId(0), protocol, &wire, &mut Vec::new(), now);
             let mut as_query = wire.clone();
             as_query.get_mut(2).into_iter().for_each(|flags| *flags &= 0x7f);
-            let _ = engine.handle_query(ClientId(0), protocol, &as_query, now);
+            let _ = engine.handle_query(ClientId(0), protocol, &as_query, &mut Vec::new(), now);
         }
         while let Some(request) = engine.poll_request() {
             engine.handle_answer(request.id, Ok(other.clone()), now);

@@ -58,7 +58,7 @@ struct State {
 impl Core {
     pub(super) fn new(config: DnsConfig, resolve: Arc<dyn Resolve>) -> Arc<Self> {
         let mut engine = Engine::new(Box::new(SystemIds::default()));
-        engine.set_config(config);
+        engine.set_config(config, Instant::now());
         let state = State {
             engine,
             resolve,
@@ -75,15 +75,17 @@ impl Core {
         let mut state = self.lock();
         let id = ClientId(state.next_client);
         state.next_client += 1;
-        match state.engine.handle_query(id, client.protocol(), query, Instant::now()) {
-            Taken::Answering => drop(state.clients.insert(id, client)),
+        let mut answer = Vec::new();
+        match state.engine.handle_query(id, client.protocol(), query, &mut answer, Instant::now()) {
+            Taken::Answered => client.answer(answer),
+            Taken::Waiting => drop(state.clients.insert(id, client)),
             Taken::Dropped => {}
         }
         self.settle(&mut state);
     }
 
     pub(super) fn set_config(&self, config: DnsConfig) {
-        self.lock().engine.set_config(config);
+        self.lock().engine.set_config(config, Instant::now());
     }
 
     pub(super) fn set_resolve(&self, resolve: Arc<dyn Resolve>) {
@@ -92,7 +94,7 @@ impl Core {
 
     pub(super) fn flush(self: &Arc<Self>) {
         let mut state = self.lock();
-        state.engine.flush();
+        state.engine.flush(Instant::now());
         state.requests.abort_all();
         self.settle(&mut state);
     }

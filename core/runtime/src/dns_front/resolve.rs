@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{timeout, timeout_at};
-use weft_dns::{Target, UpstreamError, Way, message};
+use weft_dns::{Target, UpstreamError, UpstreamErrorKind, Way, message};
 
 use super::tcp::frame;
-use crate::doh::DohClient;
+use crate::doh::{DohClient, DohError};
 use crate::flows::TunnelNet;
 use crate::sockets::SocketFactory;
 
@@ -67,16 +67,20 @@ impl Resolvers {
     async fn ask(self, to: Target, query: Vec<u8>, deadline: Instant) -> Result<Vec<u8>, UpstreamError> {
         let (server, way) = match (to, self.doh) {
             (Target::Plain { server, way }, _) => (SocketAddr::new(server, self.port), way),
-            (Target::Doh, Some(doh)) => return doh.query(&query, deadline).await.map_err(failed),
-            (Target::Doh, None) => return Err(failed("there is no DoH resolver")),
+            (Target::Doh, Some(doh)) => return doh.query(&query, deadline).await.map_err(of_doh),
+            (Target::Doh, None) => {
+                return Err(UpstreamError::new(UpstreamErrorKind::NotReady, "there is no DoH resolver"));
+            }
         };
         let inside = way == Way::Tunnel || (self.is_tunnelled)(server.ip());
         let answered = match (inside, self.net) {
             (true, Some(net)) => ask_inside(&net, server, &query, deadline).await,
-            (true, None) => return Err(failed("the tunnel is not up")),
+            (true, None) => {
+                return Err(UpstreamError::new(UpstreamErrorKind::NotReady, "the tunnel is not up"));
+            }
             (false, _) => ask_outside(&self.sockets, server, &query, deadline).await,
         };
-        answered.map_err(|error| failed(format_args!("{server}: {error}")))
+        answered.map_err(|error| of_io(server, &error))
     }
 }
 
@@ -86,8 +90,28 @@ impl Resolve for Resolvers {
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> UpstreamError {
-    UpstreamError(error.to_string())
+fn of_doh(error: DohError) -> UpstreamError {
+    let kind = match &error {
+        DohError::TimedOut | DohError::Silent | DohError::Busy => UpstreamErrorKind::TimedOut,
+        DohError::Status(status) => UpstreamErrorKind::Refused { status: *status },
+        DohError::NotDns | DohError::TooLong => UpstreamErrorKind::Garbage,
+        DohError::Unreachable(_)
+        | DohError::Untrusted(_)
+        | DohError::NoHttp2
+        | DohError::Lost(_)
+        | DohError::Broken(_)
+        | DohError::Config(_) => UpstreamErrorKind::Unreachable,
+    };
+    UpstreamError::new(kind, error.to_string())
+}
+
+fn of_io(server: SocketAddr, error: &io::Error) -> UpstreamError {
+    let kind = match error.kind() {
+        io::ErrorKind::TimedOut => UpstreamErrorKind::TimedOut,
+        io::ErrorKind::InvalidData => UpstreamErrorKind::Garbage,
+        _ => UpstreamErrorKind::Unreachable,
+    };
+    UpstreamError::new(kind, format!("{server}: {error}"))
 }
 
 async fn ask_inside(

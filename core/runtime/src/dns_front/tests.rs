@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use weft_dns::{DnsConfig, Target, Upstream, UpstreamError, Way, message};
+use weft_dns::{DnsConfig, Target, Upstream, UpstreamError, UpstreamErrorKind, Way, message};
 
 use super::tcp::frame;
 use super::{DnsProxy, DnsProxyError, Resolve, Resolvers, Resolving};
@@ -68,10 +68,14 @@ impl Resolve for Scripted {
         let go = Arc::clone(if message[13] == b'z' { &self.go_z } else { &self.go });
         let len = self.len;
         Box::pin(async move {
-            let _permit = go.acquire().await.map_err(|error| UpstreamError(error.to_string()))?;
+            let _permit = go.acquire().await.map_err(|error| failed(&error))?;
             Ok(answer(&message, len))
         })
     }
+}
+
+fn failed(error: &dyn std::fmt::Display) -> UpstreamError {
+    UpstreamError::new(UpstreamErrorKind::Unreachable, error.to_string())
 }
 
 fn doh() -> DnsConfig {

@@ -110,6 +110,7 @@ impl DnsSlot {
                 DnsUpstream::System => Upstream::System,
             },
             system_resolvers: self.system.clone(),
+            ..DnsConfig::default()
         }
     }
 
