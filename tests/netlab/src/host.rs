@@ -1,6 +1,6 @@
 //! A host: a network namespace and a mount namespace with a name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::fs;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::mount::{MountFlags, mount};
 
+use crate::components::Component;
 use crate::enter::MARKS;
 use crate::lab::LabState;
 use crate::process::{Output, Process};
@@ -35,8 +36,9 @@ pub struct Host {
 pub(crate) struct HostInner {
     name: String,
     namespaces: Arc<Namespaces>,
-    lab: Arc<LabState>,
+    pub(crate) lab: Arc<LabState>,
     pub(crate) segments: Mutex<BTreeMap<String, Segment>>,
+    pub(crate) components: Mutex<BTreeSet<Component>>,
 }
 
 impl fmt::Display for Host {
@@ -109,6 +111,7 @@ impl HostBuilder {
             namespaces: Arc::new(namespaces),
             lab: self.lab,
             segments: Mutex::default(),
+            components: Mutex::default(),
         };
         let host = Host { inner: Arc::new(inner) };
         host.run(["ip", "link", "set", "lo", "up"])?;

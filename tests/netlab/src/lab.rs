@@ -34,7 +34,7 @@ impl std::error::Error for Skip {}
 
 /// What a machine lacks is a skip, or a failure where `NETLAB_STRICT` is set: a run that is to show everything must
 /// not pass by showing nothing.
-fn lacking(reason: impl Into<String>) -> anyhow::Error {
+pub(crate) fn lacking(reason: impl Into<String>) -> anyhow::Error {
     let skip = Skip(reason.into());
     match std::env::var_os("NETLAB_STRICT") {
         Some(_) => anyhow::anyhow!("{}", skip.0),
@@ -63,7 +63,7 @@ impl Lab {
         mount("netlab", "/run", "tmpfs", empty, Some(c"mode=755")).context("cannot mount a tmpfs on /run")?;
         let template = Path::new(BASE).join("etc");
         fs::create_dir_all(&template)?;
-        copy_tree(Path::new("/etc"), &template);
+        copy_missing(Path::new("/etc"), &template);
         let map = fs::read_to_string("/proc/self/uid_map").context("/proc/self/uid_map")?;
         let ids = map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok()).sum();
         let state = LabState { ids, names: Mutex::default(), logs: Mutex::default() };
@@ -87,10 +87,7 @@ impl Lab {
     ///
     /// A [`Skip`], to be returned from the test, when the lab has one id alone.
     pub fn require_many_ids(&self) -> Result<()> {
-        if self.state.ids > 1 {
-            return Ok(());
-        }
-        Err(lacking("the lab was started by an ordinary user and so has one user id; root gets many"))
+        self.state.require_many_ids()
     }
 
     /// For tests that make TUN or TAP devices.
@@ -137,6 +134,13 @@ impl Lab {
 }
 
 impl LabState {
+    pub(crate) fn require_many_ids(&self) -> Result<()> {
+        if self.ids > 1 {
+            return Ok(());
+        }
+        Err(lacking("the lab was started by an ordinary user and so has one user id; root gets many"))
+    }
+
     pub(crate) fn remember(&self, log: Arc<Log>) {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner).push(log);
     }
@@ -154,21 +158,22 @@ impl LabState {
     }
 }
 
-/// Copies what this user may read. An overlay straight over the machine's `/etc` would not do: its files
+/// Copies what this user may read and is not there yet. An overlay straight over the machine's `/etc` would not do: its files
 /// belong to ids that an ordinary user's lab does not have, so nobody inside could replace one.
-fn copy_tree(from: &Path, to: &Path) {
+pub(crate) fn copy_missing(from: &Path, to: &Path) {
     let Ok(entries) = fs::read_dir(from) else { return };
     for entry in entries.flatten() {
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         let Ok(about) = fs::symlink_metadata(&source) else { continue };
         if about.is_dir() {
-            if fs::create_dir(&target).is_ok() {
-                copy_tree(&source, &target);
+            let fresh = fs::create_dir(&target).is_ok();
+            copy_missing(&source, &target);
+            if fresh {
                 let _kept_default = fs::set_permissions(&target, PermissionsExt::from_mode(0o755));
             }
         } else if about.is_symlink() {
             let _unreadable = fs::read_link(&source).and_then(|link| symlink(link, &target));
-        } else if about.is_file() && about.len() <= LARGEST_COPY {
+        } else if about.is_file() && !target.exists() && about.len() <= LARGEST_COPY {
             let _unreadable = fs::copy(&source, &target);
         }
     }

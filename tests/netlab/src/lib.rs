@@ -26,6 +26,7 @@
 //! ```
 
 mod capture;
+mod components;
 mod enter;
 mod host;
 mod impaired;
@@ -38,10 +39,12 @@ mod routing;
 mod seen;
 mod segment;
 mod servers;
+pub mod services;
 mod sys;
 pub mod topology;
 
 pub use capture::Capture;
+pub use components::Component;
 pub use enter::{TEST_DEADLINE, enter, run, run_within};
 pub use host::{COMMAND_DEADLINE, Host, HostBuilder};
 pub use impaired::{Counts, Direction, ImpairedLink, Impairment};
