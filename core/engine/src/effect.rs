@@ -1,8 +1,10 @@
 //! What the engine asks the runtime to do.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use ipnet::IpNet;
+use weft_model::profile::HostPattern;
 use weft_model::{CheckEndpoints, DnsUpstream, Event, FallbackDomain};
 use weft_policy::VerdictSnapshot;
 use weft_tunnel::{Inbound, Outbound, SocketId, SocketRequest};
@@ -37,6 +39,17 @@ pub enum Effect {
     StopDns,
     /// Forget the connections and queries in flight: the network is another one.
     ResetDns,
+    /// Let these answers go, which waited for their addresses to lead the right way
+    /// ([`Engine::handle_learnt`](crate::Engine::handle_learnt)).
+    ReleaseAnswers {
+        /// The answers.
+        holds: Vec<u64>,
+        /// Whether their addresses lead the right way now; else why they will not.
+        result: Result<(), String>,
+    },
+    /// A captive portal is open until then, or is not any more: while it is, every name goes to the resolvers that the
+    /// device had before Weft, outside the tunnel.
+    Portal(Option<Instant>),
     /// Run a check, then call [`Engine::handle_check`](crate::Engine::handle_check).
     Check(Check, CheckEndpoints),
     /// Fetch the profile, then call [`Engine::handle_profile`](crate::Engine::handle_profile).
@@ -61,4 +74,9 @@ pub struct DnsService {
     pub inside: bool,
     /// The suffixes that private resolvers answer.
     pub fallback: Vec<FallbackDomain>,
+    /// The names whose addresses are to be learnt; empty where no traffic is tunnelled.
+    pub hosts: Vec<HostPattern>,
+    /// Whether an answer with such addresses waits until they lead the right way. Else they are learnt all the same,
+    /// and the answer does not wait.
+    pub hold: bool,
 }

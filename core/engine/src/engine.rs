@@ -13,6 +13,7 @@ use weft_model::{
 use weft_tunnel::{Control, Deadline, Outbox, SocketError, SocketId, Transport, TransportEvent};
 
 use crate::effect::{Check, Effect};
+use crate::learning::Learning;
 use crate::lifecycle::{Cause, Phase, Proof};
 use crate::plans::Plans;
 use crate::timers::{TimerKind, Timers, timer};
@@ -43,6 +44,10 @@ pub struct EngineConfig {
     pub user: UserChoices,
     /// The resolvers that the device has besides Weft.
     pub system_dns: Vec<IpAddr>,
+    /// The DNS front's addresses inside the tunnel interface, on systems whose queries come by it (mobile). There
+    /// learnt addresses are routes, and a plan with other ones is dear: they are made at most once in
+    /// 10 s. Empty: queries come by the loopback interface.
+    pub sentinels: Vec<IpAddr>,
     /// Makes transports.
     pub make_transport: TransportMaker,
 }
@@ -65,6 +70,7 @@ pub struct Engine {
     pub(crate) profile: Option<Profile>,
     pub(crate) user: UserChoices,
     pub(crate) system_dns: Vec<IpAddr>,
+    pub(crate) sentinels: Vec<IpAddr>,
     pub(crate) make_transport: TransportMaker,
     pub(crate) settings: Settings,
     pub(crate) transport: Option<Box<dyn Control>>,
@@ -79,6 +85,9 @@ pub struct Engine {
     pub(crate) problem: Option<(Cause, UserError)>,
     /// Failed steps in a row.
     pub(crate) failures: u32,
+    pub(crate) learning: Learning,
+    /// Until when a captive portal is open.
+    pub(crate) portal: Option<Instant>,
     /// None until the first report.
     network: Option<NetworkState>,
     told: Option<Status>,
@@ -88,13 +97,15 @@ impl Engine {
     /// A disconnected engine.
     #[must_use]
     pub fn new(config: EngineConfig) -> Self {
-        let EngineConfig { registration, profile, user, system_dns, make_transport } = config;
+        let EngineConfig { registration, profile, user, system_dns, sentinels, make_transport } = config;
         let settings = weft_policy::compile_settings(profile.as_ref(), registration.as_ref(), &user);
-        Self {
+        let learning = Learning::new(&sentinels);
+        let mut engine = Self {
             registration,
             profile,
             user,
             system_dns,
+            sentinels,
             make_transport,
             settings,
             transport: None,
@@ -106,9 +117,13 @@ impl Engine {
             endpoint: None,
             problem: None,
             failures: 0,
+            learning,
+            portal: None,
             network: None,
             told: None,
-        }
+        };
+        engine.review_learnt(true);
+        engine
     }
 
     /// Does what a shell asks.
@@ -148,8 +163,10 @@ impl Engine {
                     self.solved(Cause::Plan);
                 }
                 self.advance(now);
+                self.learnt_plan_done(now);
             }
             Err(detail) if self.plans.fail(number) => {
+                self.release_all(&detail);
                 self.fail(Cause::Plan, UserError::PlanFailed { detail }, now);
             }
             Err(_) => {}
@@ -200,7 +217,7 @@ impl Engine {
                     self.settings_changed(replaced, now);
                 }
             }
-            Fetched::Revoked => self.revoke(),
+            Fetched::Revoked => self.revoke(now),
             Fetched::Failed(_) => {}
         }
         if self.phase == Phase::Connected {
@@ -225,7 +242,7 @@ impl Engine {
     pub fn handle_system_dns(&mut self, servers: Vec<IpAddr>, now: Instant) {
         if self.system_dns != servers {
             self.system_dns = servers;
-            self.repropose();
+            self.repropose(now);
             self.advance(now);
             self.tell_status(now);
         }
@@ -259,6 +276,7 @@ impl Engine {
         self.up = false;
         self.effects.push_back(Effect::StopTunnel);
         self.plans.spoil();
+        self.release_all(&detail);
         self.fail(Cause::Plan, UserError::PlanFailed { detail }, now);
         self.tell_status(now);
     }
@@ -290,6 +308,8 @@ impl Engine {
                 TimerKind::ProfileRefresh => self.effects.push_back(Effect::FetchProfile),
                 // A registration that is gone by now leaves nothing to connect to.
                 TimerKind::AutoConnect => drop(self.connect(now)),
+                TimerKind::Learnt => self.plan_learnt(now),
+                TimerKind::Portal => self.close_portal(now),
             }
         }
         self.tell_status(now);
@@ -372,7 +392,10 @@ impl Engine {
     fn warnings(&self) -> Vec<String> {
         let masque = self.settings.tunnel_protocol.value == TunnelProtocol::Masque;
         let warning = "the profile asks for MASQUE, which this version does not have: WireGuard is used";
-        masque.then(|| warning.to_owned()).into_iter().collect()
+        let portal = "a captive portal is open: names go to the network's own resolvers, outside the tunnel";
+        let masque = masque.then_some(warning);
+        let portal = self.portal.map(|_| portal);
+        masque.into_iter().chain(portal).map(str::to_owned).collect()
     }
 
     /// Tells the shell the status where it differs from what it was told last, timers aside.

@@ -6,8 +6,10 @@
 
 mod effect;
 mod engine;
+mod learning;
 mod lifecycle;
 mod plans;
+mod portal;
 mod timers;
 
 #[cfg(test)]
@@ -15,3 +17,4 @@ mod tests;
 
 pub use effect::{Check, DnsService, Effect};
 pub use engine::{Engine, EngineConfig, Fetched, TransportMaker, TransportRequest};
+pub use learning::{LEARNT_CAPACITY, LEARNT_CAPACITY_AS_ROUTES, LEARNT_GRACE, MAX_LEARNT_ADDRESSES};

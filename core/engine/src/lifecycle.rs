@@ -116,7 +116,9 @@ impl Engine {
     fn wind_down(&mut self, now: Instant) {
         self.clear_problem();
         self.timers.cancel(TimerKind::ProfileRefresh);
-        let number = self.propose(PlanPhase::Disconnected);
+        self.end_portal();
+        self.forget_learnt();
+        let number = self.propose(PlanPhase::Disconnected, now);
         self.phase = Phase::Disconnecting(number);
         self.advance(now);
     }
@@ -124,7 +126,7 @@ impl Engine {
     /// Starts from the beginning, whatever is up: firewall, interface and routes first.
     fn begin(&mut self, now: Instant) {
         self.stop_services();
-        let number = self.propose(PlanPhase::Connecting);
+        let number = self.propose(PlanPhase::Connecting, now);
         self.phase = Phase::Preparing(number);
         self.advance(now);
     }
@@ -135,7 +137,7 @@ impl Engine {
             Phase::Preparing(plan) if self.plans.is_acknowledged(plan) => self.establish(now),
             Phase::Proving(Proof { dns: true, inside: true, outside: true }) => {
                 self.solved(Cause::Check);
-                let number = self.propose(PlanPhase::Connected);
+                let number = self.propose(PlanPhase::Connected, now);
                 self.phase = Phase::Switching(number);
                 self.advance(now);
             }
@@ -262,9 +264,16 @@ impl Engine {
         let restarts = replaced
             || settings.service_mode.value != self.settings.service_mode.value
             || settings.mtu.value != self.settings.mtu.value;
+        let relearns = replaced
+            || settings.split_tunnel.value.mode != self.settings.split_tunnel.value.mode
+            || settings.split_tunnel.value.hosts != self.settings.split_tunnel.value.hosts;
         if settings != self.settings {
             self.settings = settings;
             self.effects.push_back(Effect::Event(Event::Settings(Box::new(self.settings.clone()))));
+        }
+        self.review_learnt(relearns);
+        if self.settings.captive_portal.value == 0 || !self.serves_dns() {
+            self.end_portal();
         }
         if self.registration.is_none() && self.phase != Phase::Disconnected {
             self.wind_down(now);
@@ -272,41 +281,50 @@ impl Engine {
             self.clear_problem();
             self.begin(now);
         } else if self.phase.is_active() {
-            self.repropose();
+            self.repropose(now);
             self.advance(now);
         }
     }
 
-    /// Asks for the state of the present phase again, under the settings of now.
-    pub(crate) fn repropose(&mut self) {
+    /// Asks for the state of the present phase again, under the settings of now, and goes on answering queries so.
+    pub(crate) fn repropose(&mut self, now: Instant) {
+        self.propose_again(now);
+        if self.may_serve() && self.serves_dns() {
+            self.start_dns();
+        }
+    }
+
+    /// Asks for the state of the present phase again, under the settings and with the learnt addresses of now.
+    pub(crate) fn propose_again(&mut self, now: Instant) {
         match self.phase {
-            Phase::Preparing(_) => self.phase = Phase::Preparing(self.propose(PlanPhase::Connecting)),
+            Phase::Preparing(_) => self.phase = Phase::Preparing(self.propose(PlanPhase::Connecting, now)),
             Phase::Establishing | Phase::Proving(_) => {
-                self.propose(PlanPhase::Connecting);
+                self.propose(PlanPhase::Connecting, now);
             }
-            Phase::Switching(_) => self.phase = Phase::Switching(self.propose(PlanPhase::Connected)),
+            Phase::Switching(_) => self.phase = Phase::Switching(self.propose(PlanPhase::Connected, now)),
             Phase::Connected => {
-                self.propose(PlanPhase::Connected);
+                self.propose(PlanPhase::Connected, now);
             }
             Phase::Disconnecting(_) => {
-                self.phase = Phase::Disconnecting(self.propose(PlanPhase::Disconnected));
+                self.phase = Phase::Disconnecting(self.propose(PlanPhase::Disconnected, now));
             }
             Phase::Unable => {
-                self.propose(PlanPhase::Blocked);
+                self.propose(PlanPhase::Blocked, now);
             }
             Phase::Disconnected => {}
         }
-        let may_serve = matches!(self.phase, Phase::Proving(_) | Phase::Switching(_) | Phase::Connected);
-        if may_serve && self.serves_dns() {
-            self.start_dns();
-        }
+    }
+
+    /// Whether the DNS proxy may run in the present phase.
+    pub(crate) fn may_serve(&self) -> bool {
+        matches!(self.phase, Phase::Proving(_) | Phase::Switching(_) | Phase::Connected)
     }
 
     pub(crate) fn retry(&mut self, now: Instant) {
         match self.phase {
             phase if self.has_lost_its_tunnel(phase) => self.begin(now),
             Phase::Proving(_) => self.prove(),
-            _ => self.repropose(),
+            _ => self.repropose(now),
         }
         self.advance(now);
     }
@@ -317,14 +335,15 @@ impl Engine {
         needs_one && self.settings.service_mode.value.tunnels_traffic() && self.transport.is_none()
     }
 
-    pub(crate) fn revoke(&mut self) {
+    pub(crate) fn revoke(&mut self, now: Instant) {
         self.stop_services();
+        self.end_portal();
         self.timers.cancel(TimerKind::ProfileRefresh);
         self.problem = Some((Cause::Final, UserError::RegistrationRevoked));
         self.effects.push_back(Effect::Event(Event::Revoked));
         if self.phase.is_active() {
             self.phase = Phase::Unable;
-            self.propose(PlanPhase::Blocked);
+            self.propose(PlanPhase::Blocked, now);
         }
     }
 
@@ -351,6 +370,7 @@ impl Engine {
     }
 
     fn stop_services(&mut self) {
+        self.release_all("the tunnel is not up");
         if self.transport.take().is_some() {
             self.effects.push_back(Effect::StopTunnel);
         }
@@ -366,15 +386,21 @@ impl Engine {
             upstream: gateway.dns.clone(),
             inside: self.settings.service_mode.value.tunnels_traffic(),
             fallback: self.settings.fallback_domains.value.clone(),
+            hosts: if self.learns() { self.settings.split_tunnel.value.hosts.clone() } else { Vec::new() },
+            hold: self.holds(),
         };
         self.effects.push_back(Effect::StartDns(Box::new(service)));
     }
 
     /// Compiles and proposes the plan of a phase, and publishes the snapshot that goes with it. Returns the number
     /// whose acknowledgement means that it is in force.
-    fn propose(&mut self, phase: PlanPhase) -> u64 {
+    fn propose(&mut self, phase: PlanPhase, now: Instant) -> u64 {
+        let learnt = self.learning.begin_plan(now);
         let inputs = PlanInputs {
             system_resolvers: &self.system_dns,
+            sentinels: &self.sentinels,
+            learnt: Some(&learnt),
+            portal: self.portal.is_some(),
             ..PlanInputs::new(&self.settings, self.registration.as_ref(), phase)
         };
         let (plan, number) = self.plans.propose(weft_policy::compile_plan(&inputs, 0));
@@ -383,6 +409,7 @@ impl Engine {
         if let Some(plan) = plan {
             self.effects.push_back(Effect::Event(Event::Plan(Box::new(plan))));
         }
+        self.learnt_planned(number);
         number
     }
 

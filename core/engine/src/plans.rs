@@ -50,6 +50,11 @@ impl Plans {
         self.failed
     }
 
+    /// Whether the shell is still at work on a plan.
+    pub(crate) fn is_in_flight(&self) -> bool {
+        !self.failed && self.acknowledged < self.last_number()
+    }
+
     pub(crate) fn is_acknowledged(&self, number: PlanNumber) -> bool {
         !self.failed && self.acknowledged >= number
     }

@@ -132,6 +132,7 @@ impl Bench {
             profile: Some(profile),
             user: UserChoices::default(),
             system_dns: vec!["192.168.50.20".parse().unwrap()],
+            sentinels: Vec::new(),
             make_transport: Box::new(move |_| Transport {
                 outbound: Arc::new(made.clone()),
                 inbound: Box::new(made.clone()),

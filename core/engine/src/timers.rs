@@ -16,6 +16,10 @@ pub(crate) enum TimerKind {
     ProfileRefresh,
     /// A switched-off device connects again.
     AutoConnect,
+    /// Learnt addresses that wait for others go into a plan with them.
+    Learnt,
+    /// A captive portal has been open long enough.
+    Portal,
 }
 
 impl TimerKind {
@@ -25,6 +29,8 @@ impl TimerKind {
             Self::Reconnect => "reconnect",
             Self::ProfileRefresh => "profile refresh",
             Self::AutoConnect => "auto connect",
+            Self::Learnt => "learnt addresses",
+            Self::Portal => "captive portal",
         }
     }
 }

@@ -156,6 +156,15 @@ pub struct DnsLogEntry {
     pub error: Option<ExtendedError>,
 }
 
+/// The DNS log.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DnsLog {
+    /// Whether it is switched on.
+    pub on: bool,
+    /// What it holds, the oldest first.
+    pub entries: Vec<DnsLogEntry>,
+}
+
 /// What became of one name, and why: `weft dns query`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsLookup {

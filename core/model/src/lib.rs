@@ -15,10 +15,11 @@ pub mod registration;
 pub mod settings;
 pub mod stats;
 pub mod status;
+pub mod system_dns;
 pub mod wg_quick;
 
 pub use command::{Command, Event, PlanNumber};
-pub use dns::{DnsLogEntry, DnsLookup, DnsSource, DnsStats, ExtendedError};
+pub use dns::{DnsLog, DnsLogEntry, DnsLookup, DnsSource, DnsStats, ExtendedError};
 pub use domain::{DomainName, DomainNameError};
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey, Secret};
 pub use network::NetworkState;
@@ -31,6 +32,7 @@ pub use registration::{
 pub use settings::{Origin, Setting, Settings};
 pub use stats::{Counter, DropReason, Stats, TunnelStats};
 pub use status::{ConnectStage, Reason, State, Status, UserError};
+pub use system_dns::{DnsDescription, DnsMode, PortHolder};
 
 /// The name of the tunnel interface on Linux and Windows.
 pub const INTERFACE_NAME: &str = "weft0";

@@ -207,8 +207,11 @@ fn yes() -> bool {
     true
 }
 
+/// Seconds for which a captive portal may be open where nobody decided.
+pub const DEFAULT_CAPTIVE_PORTAL: u32 = 180;
+
 fn captive_portal_default() -> u32 {
-    180
+    DEFAULT_CAPTIVE_PORTAL
 }
 
 /// What the administrator decides for a device. Unknown fields are ignored, so that an older client can read a

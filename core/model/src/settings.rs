@@ -88,6 +88,8 @@ pub struct Settings {
     pub allowed_to_leave: Setting<bool>,
     /// Minutes until a switched-off device connects again; 0 = stays off.
     pub auto_connect: Setting<u32>,
+    /// Seconds for which a captive portal may be open; 0 = none is ever opened.
+    pub captive_portal: Setting<u32>,
     /// The tunnel protocol.
     pub tunnel_protocol: Setting<TunnelProtocol>,
     /// Whether the transport may not fall back to another.

@@ -152,6 +152,9 @@ pub enum UserError {
         /// Why; names the process that holds the port where it is known.
         detail: String,
     },
+    /// No query is answered by Weft.
+    #[error("Weft answers no DNS queries at the moment: it is not connected, or the service mode leaves DNS alone")]
+    DnsOff,
     /// Orchestration failed.
     #[error("the gateway's API: {detail}")]
     Orchestration {

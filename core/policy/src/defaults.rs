@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use weft_model::FallbackDomain;
+use weft_model::{DNS_PROXY_ADDRESSES, FallbackDomain};
+
+use crate::set::NetSet;
 
 /// What stays outside the tunnel in Exclude mode where no list is given: private, shared, link-local and reserved
 /// ranges (RFC 1918, 6598, 3927, 6890, 4193, 4291) and the multicast scopes that a site uses.
@@ -75,6 +77,13 @@ pub fn fallback_domains() -> Vec<FallbackDomain> {
         Some(FallbackDomain { suffix, dns_server: Vec::new(), description: None })
     };
     FALLBACK_SUFFIXES.iter().filter_map(domain).collect()
+}
+
+/// What no answer of a resolver may move into or out of the tunnel: what names no single host (multicast and the
+/// reserved range of broadcast, RFC 1112, section 4), and where the DNS proxy listens.
+pub(crate) fn never_learnt() -> NetSet {
+    let ranges: NetSet = [v4(224, 0, 0, 0, 3), v6(0xff00, 8)].iter().collect();
+    ranges.union(&DNS_PROXY_ADDRESSES.into_iter().collect())
 }
 
 /// Whether an address names no single host that a tunnel could carry packets to: multicast, broadcast or

@@ -4,85 +4,127 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
 
+use weft_model::PlanNumber;
+
 use crate::set::NetSet;
 
 /// Learnt addresses, each until its moment: the answer's TTL and a grace for connections that are under way, which
-/// whoever inserts adds up. Bounded: where the table is full, the address that would end first makes room.
+/// whoever inserts adds up. Bounded: where the table is full, the addresses that would end first make room.
 ///
-/// The set only changes by calls; an address whose moment has come is in it until [`LearntHosts::expire`].
+/// An address whose moment has come stays until [`LearntHosts::expire`], which belongs before the making of a plan:
+/// until then it is in the plan in force, and one that is learnt again meanwhile needs no other.
 #[derive(Debug, Clone)]
 pub struct LearntHosts {
     capacity: usize,
-    ends: HashMap<IpAddr, Instant>,
+    entries: HashMap<IpAddr, Entry>,
     order: BTreeSet<(Instant, IpAddr)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    end: Instant,
+    /// The lowest number of a plan that has it, of those that were made since it came in.
+    plan: Option<PlanNumber>,
 }
 
 impl LearntHosts {
     /// A table for up to `capacity` addresses, at least one.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { capacity: capacity.max(1), ends: HashMap::new(), order: BTreeSet::new() }
+        Self { capacity: capacity.max(1), entries: HashMap::new(), order: BTreeSet::new() }
     }
 
-    /// Takes `address` in until `end`, or later where it is in until later already. Returns whether the set of
-    /// addresses changed.
-    pub fn insert(&mut self, address: IpAddr, end: Instant, now: Instant) -> bool {
-        if let Some(known) = self.ends.get_mut(&address) {
-            if *known < end {
-                self.order.remove(&(*known, address));
-                self.order.insert((end, address));
-                *known = end;
+    /// Takes the addresses of one answer in until `end`, or later where they are in until later already. Returns
+    /// whether one of them is new. Of more addresses than the table holds, the first stay.
+    pub fn insert(&mut self, addresses: &[IpAddr], end: Instant) -> bool {
+        for address in addresses {
+            if let Some(known) = self.entries.get_mut(address).filter(|known| known.end < end) {
+                self.order.remove(&(known.end, *address));
+                self.order.insert((end, *address));
+                known.end = end;
             }
-            return self.expire(now);
         }
-        let changed = self.expire(now);
-        if end <= now {
-            return changed;
-        }
-        if self.ends.len() >= self.capacity {
+        let new: BTreeSet<IpAddr> = addresses
+            .iter()
+            .take(self.capacity)
+            .filter(|known| !self.entries.contains_key(known))
+            .copied()
+            .collect();
+        // All the room at once: an answer must not push its own addresses out.
+        while self.entries.len() + new.len() > self.capacity {
             self.remove_first();
         }
-        self.ends.insert(address, end);
-        self.order.insert((end, address));
-        true
-    }
-
-    /// Lets go of the addresses whose moment has come. Returns whether there were any.
-    pub fn expire(&mut self, now: Instant) -> bool {
-        let mut changed = false;
-        while self.next_end().is_some_and(|end| end <= now) {
-            self.remove_first();
-            changed = true;
+        for address in &new {
+            self.entries.insert(*address, Entry { end, plan: None });
+            self.order.insert((end, *address));
         }
-        changed
+        !new.is_empty()
     }
 
-    /// The moment at which the next address ends; none where the table is empty.
+    /// Lets go of the addresses whose moment has come.
+    pub fn expire(&mut self, now: Instant) {
+        while self.order.first().is_some_and(|(end, _)| *end <= now) {
+            self.remove_first();
+        }
+    }
+
+    /// Lets go of the addresses that are not in `wanted`.
+    pub fn retain(&mut self, wanted: &NetSet) {
+        self.entries.retain(|address, _| wanted.contains(*address));
+        self.order.retain(|(_, address)| wanted.contains(*address));
+    }
+
+    /// Lets go of every address.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.order.clear();
+    }
+
+    /// The plan `number` was made with every address that is in.
+    pub fn planned(&mut self, number: PlanNumber) {
+        for entry in self.entries.values_mut() {
+            entry.plan.get_or_insert(number);
+        }
+    }
+
+    /// The lowest number of a plan whose acknowledgement means that all of `addresses` are in force; none where one
+    /// of them is in no plan.
     #[must_use]
-    pub fn next_end(&self) -> Option<Instant> {
-        self.order.first().map(|(end, _)| *end)
+    pub fn plan_of(&self, addresses: &[IpAddr]) -> Option<PlanNumber> {
+        let mut highest = 0;
+        for address in addresses {
+            highest = self.entries.get(address)?.plan?.max(highest);
+        }
+        Some(highest)
     }
 
     /// The moment at which `address` ends; none where it is not in the table.
     #[must_use]
     pub fn end_of(&self, address: IpAddr) -> Option<Instant> {
-        self.ends.get(&address).copied()
+        self.entries.get(&address).map(|entry| entry.end)
     }
 
-    /// The addresses with their ends, the first to end first.
-    pub fn iter(&self) -> impl Iterator<Item = (IpAddr, Instant)> {
-        self.order.iter().map(|(end, address)| (*address, *end))
-    }
-
-    /// The addresses that are in at `now`, for a plan.
+    /// How many addresses are in.
     #[must_use]
-    pub fn addresses(&self, now: Instant) -> NetSet {
-        self.iter().filter(|(_, end)| *end > now).map(|(address, _)| address).collect()
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The addresses, for a plan.
+    #[must_use]
+    pub fn addresses(&self) -> NetSet {
+        self.entries.keys().copied().collect()
     }
 
     fn remove_first(&mut self) {
         if let Some((_, address)) = self.order.pop_first() {
-            self.ends.remove(&address);
+            self.entries.remove(&address);
         }
     }
 }
@@ -100,53 +142,79 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_in_until_its_moment() {
+    fn an_address_is_in_until_the_expiry_after_its_moment() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut learnt = LearntHosts::new(8);
-        assert!(learnt.insert(address(1), at(10), start));
-        assert!(!learnt.insert(address(1), at(30), at(5)), "longer, but the same set");
-        assert!(!learnt.insert(address(1), at(20), at(6)), "never shortened");
-        assert_eq!(learnt.next_end(), Some(at(30)));
-        assert!(!learnt.expire(at(29)));
-        assert!(learnt.addresses(at(29)).contains(address(1)));
-        assert!(!learnt.addresses(at(30)).contains(address(1)));
-        assert!(learnt.expire(at(30)));
-        assert_eq!(learnt.next_end(), None);
-        assert!(!learnt.insert(address(2), at(30), at(30)), "already over");
+        assert!(learnt.insert(&[address(1)], at(10)));
+        assert!(!learnt.insert(&[address(1)], at(30)), "longer, but nothing new");
+        assert!(!learnt.insert(&[address(1)], at(20)), "never shortened");
+        assert_eq!(learnt.end_of(address(1)), Some(at(30)));
+        learnt.expire(at(29));
+        assert_eq!(learnt.len(), 1);
+        learnt.expire(at(30));
+        assert!(learnt.is_empty());
     }
 
     #[test]
-    fn a_full_table_lets_the_first_to_end_go() {
+    fn an_address_that_is_learnt_again_after_its_moment_needs_no_other_plan() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut learnt = LearntHosts::new(2);
-        learnt.insert(address(1), at(30), start);
-        learnt.insert(address(2), at(10), start);
-        assert!(learnt.insert(address(3), at(20), start));
-        let left: Vec<IpAddr> = learnt.iter().map(|(address, _)| address).collect();
-        assert_eq!(left, [address(3), address(1)]);
+        let mut learnt = LearntHosts::new(8);
+        learnt.insert(&[address(1)], at(10));
+        learnt.planned(4);
+        assert!(!learnt.insert(&[address(1)], at(40)));
+        learnt.expire(at(20));
+        assert_eq!(learnt.plan_of(&[address(1)]), Some(4));
+    }
+
+    #[test]
+    fn an_answer_waits_for_the_last_plan_that_one_of_its_addresses_came_with() {
+        let end = Instant::now() + Duration::from_secs(10);
+        let mut learnt = LearntHosts::new(8);
+        learnt.insert(&[address(1)], end);
+        assert_eq!(learnt.plan_of(&[address(1)]), None);
+        learnt.planned(3);
+        learnt.insert(&[address(1), address(2)], end);
+        assert_eq!(learnt.plan_of(&[address(1), address(2)]), None);
+        learnt.planned(5);
+        assert_eq!(learnt.plan_of(&[address(1)]), Some(3));
+        assert_eq!(learnt.plan_of(&[address(1), address(2)]), Some(5));
+    }
+
+    #[test]
+    fn a_full_table_lets_the_first_to_end_go_and_never_an_answers_own() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut learnt = LearntHosts::new(3);
+        learnt.insert(&[address(1)], at(30));
+        learnt.insert(&[address(2)], at(20));
+        learnt.insert(&[address(3)], at(40));
+        assert!(learnt.insert(&[address(4), address(5)], at(10)));
+        let left = [3, 4, 5].map(address).into_iter().collect::<NetSet>();
+        assert_eq!(learnt.addresses(), left);
     }
 
     proptest! {
         #[test]
-        fn the_table_is_bounded_whole_and_tells_its_changes(
-            calls in prop::collection::vec((0_u8..12, 1_u64..50, 0_u64..6), 1..60)
+        fn the_table_is_bounded_whole_and_tells_what_is_new(
+            calls in prop::collection::vec((prop::collection::vec(0_u8..12, 1..4), 1_u64..50, 0_u64..6), 1..60)
         ) {
-            let start = Instant::now();
-            let mut now = start;
+            let mut now = Instant::now();
             let mut learnt = LearntHosts::new(5);
-            for (last, ttl, wait) in calls {
+            for (lasts, ttl, wait) in calls {
                 now += Duration::from_secs(wait);
-                let before: BTreeSet<IpAddr> = learnt.ends.keys().copied().collect();
-                let changed = learnt.insert(address(last), now + Duration::from_secs(ttl), now);
-                let after: BTreeSet<IpAddr> = learnt.ends.keys().copied().collect();
-                prop_assert_eq!(changed, before != after);
-                prop_assert!(after.contains(&address(last)));
-                prop_assert!(learnt.ends.len() <= 5);
-                prop_assert_eq!(learnt.ends.len(), learnt.order.len());
-                prop_assert!(learnt.iter().all(|(address, end)| learnt.end_of(address) == Some(end)));
-                prop_assert!(learnt.next_end().is_some_and(|end| end > now));
+                let addresses: Vec<IpAddr> = lasts.into_iter().map(address).collect();
+                let known = addresses.iter().all(|address| learnt.end_of(*address).is_some());
+                prop_assert_eq!(learnt.insert(&addresses, now + Duration::from_secs(ttl)), !known);
+                prop_assert!(addresses.iter().all(|address| learnt.end_of(*address).is_some()));
+                prop_assert!(learnt.len() <= 5);
+                prop_assert_eq!(learnt.entries.len(), learnt.order.len());
+                prop_assert!(learnt.order.iter().all(|(end, address)| learnt.end_of(*address) == Some(*end)));
+                if wait == 0 {
+                    learnt.expire(now);
+                    prop_assert!(learnt.entries.values().all(|entry| entry.end > now));
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use weft_model::settings::SplitTunnelMode;
 use weft_model::{
     AppRules, DNS_PROXY_ADDRESSES, DnsPlan, DnsUpstream, FirewallPlan, Gateway, InterfacePlan, LearntPlan,
     Opening, Plan, PlanNumber, Protocol, Registration, Settings,
@@ -44,20 +45,49 @@ pub struct PlanInputs<'a> {
     /// The DNS front's addresses inside the tunnel interface, where the system's queries come by it (mobile).
     /// Empty: the system asks [`DNS_PROXY_ADDRESSES`] on the loopback interface.
     pub sentinels: &'a [IpAddr],
+    /// Whether a captive portal is open: the former resolvers are asked outside the tunnel, wherever they are.
+    pub portal: bool,
 }
 
 impl<'a> PlanInputs<'a> {
     /// Inputs without learnt addresses, former resolvers and sentinel addresses.
     #[must_use]
     pub fn new(settings: &'a Settings, registration: Option<&'a Registration>, phase: PlanPhase) -> Self {
-        Self { settings, registration, phase, learnt: None, system_resolvers: &[], sentinels: &[] }
+        Self {
+            settings,
+            registration,
+            phase,
+            learnt: None,
+            system_resolvers: &[],
+            sentinels: &[],
+            portal: false,
+        }
     }
 
     /// Whether there is a tunnel interface.
     pub(crate) fn has_interface(&self) -> bool {
-        self.registration.is_some()
-            && self.settings.service_mode.value.tunnels_traffic()
-            && matches!(self.phase, PlanPhase::Connecting | PlanPhase::Connected)
+        let tunnels = self.settings.service_mode.value.tunnels_traffic()
+            && matches!(self.phase, PlanPhase::Connecting | PlanPhase::Connected);
+        (self.registration.is_some() && tunnels) || self.has_sentinels_alone()
+    }
+
+    /// Whether the interface is there for the DNS front's addresses and nothing else: DNS only, where the system's
+    /// queries come by it.
+    pub(crate) fn has_sentinels_alone(&self) -> bool {
+        !self.sentinels.is_empty() && !self.settings.service_mode.value.tunnels_traffic() && self.serves_dns()
+    }
+
+    /// Whether the system's queries come to Weft.
+    fn serves_dns(&self) -> bool {
+        let upstream = self.gateways().first().map(|gateway| &gateway.dns);
+        self.settings.service_mode.value.handles_dns()
+            && self.phase == PlanPhase::Connected
+            && upstream.is_some_and(|dns| *dns != DnsUpstream::System)
+    }
+
+    /// Learnt addresses that the shell takes apart from the routes.
+    fn learnt_apart(&self) -> Option<&'a NetSet> {
+        self.learnt.filter(|_| self.sentinels.is_empty())
     }
 
     /// The interface's addresses. A system takes IPv6 from a link below its least MTU, so none is given there.
@@ -78,8 +108,8 @@ impl<'a> PlanInputs<'a> {
 
 /// The plan of a device, under `number`.
 ///
-/// The modes that tunnel no traffic have neither firewall nor interface; DNS only has DNS settings once connected.
-/// DNS is left alone where nobody but the former resolvers could answer ([`DnsUpstream::System`]).
+/// The modes that tunnel no traffic have neither firewall nor interface; DNS only has DNS settings once connected, and
+/// where the queries come by an interface, one that takes the DNS front's addresses and nothing else. DNS is left alone where nobody but the former resolvers could answer ([`DnsUpstream::System`]).
 #[must_use]
 pub fn compile_plan(inputs: &PlanInputs<'_>, number: PlanNumber) -> Plan {
     let nothing = Plan::disconnected(number);
@@ -88,38 +118,60 @@ pub fn compile_plan(inputs: &PlanInputs<'_>, number: PlanNumber) -> Plan {
     }
     let dns = dns_plan(inputs);
     if !inputs.settings.service_mode.value.tunnels_traffic() {
-        return Plan { dns, ..nothing };
+        if !inputs.has_sentinels_alone() {
+            return Plan { dns, ..nothing };
+        }
+        let sentinels: NetSet = inputs.sentinels.iter().copied().collect();
+        let routes = sentinels.to_minimal_cidrs();
+        let excluded_routes = sentinels.complement().to_minimal_cidrs();
+        return Plan { interface: Some(interface(inputs)), routes, excluded_routes, dns, ..nothing };
     }
-    let set = TunnelSet::compile(inputs);
+    let (learnt, blocked) = learnt_plan(inputs);
+    let together = inputs.learnt.filter(|_| inputs.learnt_apart().is_none());
+    let set = TunnelSet::compile(&PlanInputs { learnt: together, ..*inputs });
     let firewall = FirewallPlan::Enforced {
-        tunnelled: set.captured.to_minimal_cidrs(),
+        tunnelled: set.captured.union(&blocked).to_minimal_cidrs(),
         openings: openings(inputs, &set),
     };
     if !inputs.has_interface() {
-        return Plan { firewall, dns, ..nothing };
+        return Plan { firewall, learnt, dns, ..nothing };
     }
     let routed = if inputs.takes_v6() { set.routed.clone() } else { set.routed.only_v4() };
     Plan {
         number,
         firewall,
-        interface: Some(InterfacePlan {
-            addresses: inputs.addresses().collect(),
-            mtu: inputs.settings.mtu.value,
-            metered: false,
-        }),
+        interface: Some(interface(inputs)),
         routes: routed.to_minimal_cidrs(),
         excluded_routes: set.routed.complement().to_minimal_cidrs(),
-        learnt: LearntPlan::default(),
+        learnt,
         dns,
         apps: AppRules::All,
     }
 }
 
+fn interface(inputs: &PlanInputs<'_>) -> InterfacePlan {
+    InterfacePlan { addresses: inputs.addresses().collect(), mtu: inputs.settings.mtu.value, metered: false }
+}
+
+/// What the shell takes apart from the routes, and what of it is blocked instead: an included address of IPv6 where
+/// the interface carries none.
+fn learnt_plan(inputs: &PlanInputs<'_>) -> (LearntPlan, NetSet) {
+    let mode = inputs.settings.split_tunnel.value.mode;
+    let Some(learnt) = inputs.learnt_apart() else {
+        return (LearntPlan { mode, addresses: Vec::new() }, NetSet::empty());
+    };
+    let moved = learnt.intersect(&TunnelSet::compile(&PlanInputs { learnt: None, ..*inputs }).learnable);
+    let blocked = match mode {
+        SplitTunnelMode::Include if !inputs.takes_v6() => moved.only_v6(),
+        _ => NetSet::empty(),
+    };
+    let addresses = moved.subtract(&blocked).addresses().collect();
+    (LearntPlan { mode, addresses }, blocked)
+}
+
 fn dns_plan(inputs: &PlanInputs<'_>) -> Option<DnsPlan> {
-    let gateway = inputs.gateways().first()?;
-    let handled = inputs.settings.service_mode.value.handles_dns() && gateway.dns != DnsUpstream::System;
     let servers = if inputs.sentinels.is_empty() { &DNS_PROXY_ADDRESSES } else { inputs.sentinels };
-    (handled && inputs.phase == PlanPhase::Connected).then(|| DnsPlan {
+    inputs.serves_dns().then(|| DnsPlan {
         servers: servers.to_vec(),
         search: inputs.settings.dns_search_suffixes.value.clone(),
     })
@@ -127,7 +179,8 @@ fn dns_plan(inputs: &PlanInputs<'_>) -> Option<DnsPlan> {
 
 /// The ways past the firewall for Weft's own sockets: every tunnel endpoint that may be tried, the API and the
 /// outside checks, and those fallback resolvers that are not routed into the tunnel though the firewall holds them
-/// (a resolver on an endpoint's own address). Resolvers outside the tunnelled set need none.
+/// (a resolver on an endpoint's own address). Resolvers outside the tunnelled set need none. While a captive portal
+/// is open, the former resolvers, of which the tunnel would carry some.
 fn openings(inputs: &PlanInputs<'_>, set: &TunnelSet) -> Vec<Opening> {
     let mut openings: Vec<Opening> = Vec::new();
     let mut open = |purpose: &str, protocol, remote: SocketAddr| {
@@ -146,6 +199,12 @@ fn openings(inputs: &PlanInputs<'_>, set: &TunnelSet) -> Vec<Opening> {
         if set.captured.contains(resolver) && !set.routed.contains(resolver) {
             open("fallback", Protocol::Udp, SocketAddr::new(resolver, 53));
             open("fallback", Protocol::Tcp, SocketAddr::new(resolver, 53));
+        }
+    }
+    for resolver in inputs.system_resolvers.iter().filter(|_| inputs.portal) {
+        if set.captured.contains(*resolver) {
+            open("portal", Protocol::Udp, SocketAddr::new(*resolver, 53));
+            open("portal", Protocol::Tcp, SocketAddr::new(*resolver, 53));
         }
     }
     openings

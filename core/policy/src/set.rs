@@ -106,6 +106,22 @@ impl NetSet {
         v4.chain(v6).collect()
     }
 
+    /// Every single address of the set, IPv4 before IPv6, each family ascending. Meant for sets that are made of
+    /// single addresses: a range yields as many items as it has addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let v4 = self
+            .v4
+            .ranges()
+            .flat_map(|(first, last)| first..=last)
+            .map(|bits| Ipv4Addr::from_bits(bits).into());
+        let v6 = self
+            .v6
+            .ranges()
+            .flat_map(|(first, last)| first..=last)
+            .map(|bits| Ipv6Addr::from_bits(bits).into());
+        v4.chain(v6)
+    }
+
     fn combine(&self, other: &Self, rule: impl Fn(bool, bool) -> bool) -> Self {
         Self { v4: self.v4.combine(&other.v4, &rule), v6: self.v6.combine(&other.v6, &rule) }
     }

@@ -1,7 +1,7 @@
 //! Which values are in force, and who decided them.
 
 use ipnet::IpNet;
-use weft_model::profile::TunnelProtocol;
+use weft_model::profile::{DEFAULT_CAPTIVE_PORTAL, TunnelProtocol};
 use weft_model::settings::{SplitTunnelMode, SplitTunnelSetting, UserChoices};
 use weft_model::{
     DEFAULT_MTU, DnsUpstream, Origin, Profile, Registration, RegistrationSource, ServiceMode, Setting,
@@ -52,6 +52,7 @@ fn default_settings() -> Settings {
         switch_locked: Setting::default_value(false),
         allowed_to_leave: Setting::default_value(true),
         auto_connect: Setting::default_value(0),
+        captive_portal: Setting::default_value(DEFAULT_CAPTIVE_PORTAL),
         tunnel_protocol: Setting::default_value(TunnelProtocol::default()),
         disable_auto_fallback: Setting::default_value(false),
         split_tunnel: Setting::default_value(split_tunnel),
@@ -105,6 +106,7 @@ fn overlay_profile(settings: &mut Settings, profile: &Profile) {
     settings.switch_locked.overlay(Some(profile.switch_locked), by);
     settings.allowed_to_leave.overlay(Some(profile.allowed_to_leave), by);
     settings.auto_connect.overlay(Some(profile.auto_connect), by);
+    settings.captive_portal.overlay(Some(profile.captive_portal), by);
     settings.tunnel_protocol.overlay(Some(profile.tunnel_protocol), by);
     settings.disable_auto_fallback.overlay(Some(profile.disable_auto_fallback), by);
     settings.split_tunnel.overlay(profile.split_tunnel().map(profile_split_tunnel), by);

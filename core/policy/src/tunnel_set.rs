@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use weft_model::settings::{SplitTunnelMode, SplitTunnelSetting};
+use weft_model::settings::SplitTunnelMode;
 use weft_model::{DnsUpstream, Gateway, Registration, RegistrationSource};
 
 use crate::defaults;
@@ -13,7 +13,8 @@ use crate::set::NetSet;
 ///
 /// Exclude: everything but the lists; Include: the lists alone. To both comes what is always in (the gateway's
 /// inner addresses, or an imported file's resolvers), and from both goes what no tunnel carries
-/// ([`defaults::NEVER_IN`]). Learnt addresses of the host entries count as entries of the list. Multicast beyond the
+/// ([`defaults::NEVER_IN`]). Learnt addresses of the host entries count as entries of the list, but for those that
+/// no entry of a list should name (`learnable`). Multicast beyond the
 /// link follows the lists as any destination does: what they give to the tunnel is captured, and dropped there.
 ///
 /// A family of which the tunnel has no address is captured all the same, so that it is refused and not leaked.
@@ -26,6 +27,8 @@ pub struct TunnelSet {
     /// a list's entry around an endpoint stays, unlike in WARP, which drops such an Include entry whole) and less
     /// the device's own tunnel addresses.
     pub routed: NetSet,
+    /// The addresses whose way learning them would change: what a list's entry can move, and does not already.
+    pub learnable: NetSet,
 }
 
 impl TunnelSet {
@@ -34,21 +37,24 @@ impl TunnelSet {
     pub fn compile(inputs: &PlanInputs<'_>) -> Self {
         let inside = inputs.registration.map(always_in).unwrap_or_default();
         let inside = inside.union(&inputs.sentinels.iter().copied().collect());
-        let listed = listed(&inputs.settings.split_tunnel.value, inputs.learnt);
-        let captured = listed.union(&inside).subtract(&defaults::NEVER_IN.iter().collect());
+        let split = &inputs.settings.split_tunnel.value;
+        let list: NetSet = split.networks.iter().collect();
+        let never: NetSet = defaults::NEVER_IN.iter().collect();
         let outside = inputs.registration.map(always_out).unwrap_or_default();
         let own = inputs.registration.map(own_addresses).unwrap_or_default();
+        let fixed = inside.union(&never).union(&outside).union(&own).union(&defaults::never_learnt());
+        let learnable = list.union(&fixed).complement();
+        let listed = match (split.mode, inputs.learnt) {
+            (SplitTunnelMode::Exclude, None) => list.complement(),
+            (SplitTunnelMode::Include, None) => list,
+            (mode, Some(learnt)) => {
+                let list = list.union(&learnt.intersect(&learnable));
+                if mode == SplitTunnelMode::Exclude { list.complement() } else { list }
+            }
+        };
+        let captured = listed.union(&inside).subtract(&never);
         let routed = captured.subtract(&outside).subtract(&own);
-        Self { captured, routed }
-    }
-}
-
-fn listed(split: &SplitTunnelSetting, learnt: Option<&NetSet>) -> NetSet {
-    let list: NetSet = split.networks.iter().collect();
-    let list = learnt.map_or_else(|| list.clone(), |learnt| list.union(learnt));
-    match split.mode {
-        SplitTunnelMode::Exclude => list.complement(),
-        SplitTunnelMode::Include => list,
+        Self { captured, routed, learnable }
     }
 }
 

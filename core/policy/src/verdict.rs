@@ -54,19 +54,32 @@ impl VerdictSnapshot {
                 IpAddr::V6(address) => sources_v6.push(address.to_bits()),
             }
         }
-        let routed = TunnelSet::compile(inputs).routed;
+        let (routed, taken_in) = Self::destinations(inputs);
         let gateways = inputs.registration.map_or(&[][..], |registration| &registration.gateways);
         let taken = gateways.iter().map(carried).fold(NetSet::empty(), |all, one| all.union(&one));
         let v4 = if sources_v4.is_empty() { NetSet::empty() } else { NetSet::everything().only_v4() };
         let v6 = if sources_v6.is_empty() { NetSet::empty() } else { NetSet::everything().only_v6() };
         Self {
-            carried: routed.intersect(&taken).intersect(&v4.union(&v6)),
+            carried: taken_in.intersect(&taken).intersect(&v4.union(&v6)),
             routed,
             sources_v4: sources_v4.into(),
             sources_v6: sources_v6.into(),
             sentinels: inputs.sentinels.into(),
             mtu: inputs.settings.mtu.value,
         }
+    }
+
+    /// What is routed into the interface, and what of that which comes out of it the tunnel may carry. The latter has
+    /// in it what learnt addresses take out of the former: until the shell has the plan that says so, their packets
+    /// come by the interface, and go on into the tunnel.
+    fn destinations(inputs: &PlanInputs<'_>) -> (NetSet, NetSet) {
+        if inputs.has_sentinels_alone() {
+            return (inputs.sentinels.iter().copied().collect(), NetSet::empty());
+        }
+        let routed = TunnelSet::compile(inputs).routed;
+        let unlearnt = TunnelSet::compile(&PlanInputs { learnt: None, ..*inputs }).routed;
+        let carried = routed.union(&unlearnt);
+        (routed, carried)
     }
 
     /// The same rules with another MTU, for a transport whose own has changed.

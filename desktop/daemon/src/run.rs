@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use weft_ipc::{Access, Listener};
 use weft_model::{FirewallPlan, UserError};
 use weft_platform::{NetworkMonitor, Platform, Watch};
-use weft_runtime::session::{Session, SessionConfig};
+use weft_runtime::session::{DEFAULT_CACHE_BYTES, Session, SessionConfig};
 use weft_runtime::sockets::SocketFactory;
 
 use crate::applier::Applier;
@@ -25,6 +25,9 @@ use crate::log::LogRing;
 use crate::state::{StateDir, Stored};
 use crate::target::{Decision, Left};
 use crate::{follow, serve};
+
+/// Names that the system knows without asking anybody (hosts(5)).
+const HOSTS_FILE: &str = "/etc/hosts";
 
 /// What a daemon runs on.
 pub(crate) struct Parts {
@@ -157,6 +160,9 @@ fn assemble(
         mark,
         dns_listen: addresses.into_iter().map(|address| SocketAddr::new(address, 53)).collect(),
         system_dns,
+        hosts_file: Some(HOSTS_FILE.into()),
+        sentinels: Vec::new(),
+        dns_cache_bytes: DEFAULT_CACHE_BYTES,
     };
     let session = Session::start(config, Arc::clone(&keeper) as _).map_err(anyhow::Error::new)?;
     let (system, outcomes) = ApplyThread::start(applier).context("the system gives no thread")?;

@@ -1,14 +1,18 @@
 //! The DNS proxy while it runs, and what it asks by.
 
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use weft_dns::{DnsConfig, Upstream};
+use weft_dns::{DnsConfig, Learnt, Upstream};
 use weft_engine::DnsService;
-use weft_model::{DnsStats, DnsUpstream, DohEndpoint, Registration, Secret};
+use weft_model::{DnsLog, DnsLookup, DnsStats, DnsUpstream, DohEndpoint, DomainName, Registration, Secret};
 use weft_policy::VerdictSnapshot;
 
+use super::SessionConfig;
 use crate::dns_front::{DnsProxy, Resolvers};
 use crate::doh::{Dial, DohClient, DohConfig, Inside, Outside};
 use crate::flows::TunnelNet;
@@ -20,19 +24,33 @@ pub(super) struct DnsSlot {
     sockets: SocketFactory,
     listen: Vec<SocketAddr>,
     system: Vec<IpAddr>,
+    hosts_file: Option<PathBuf>,
+    cache_bytes: usize,
     snapshot: Arc<ArcSwap<VerdictSnapshot>>,
+    portal: Option<Instant>,
     running: Option<Running>,
 }
 
 struct Running {
     proxy: DnsProxy,
     service: DnsService,
+    config: DnsConfig,
     doh: Option<DohClient>,
 }
 
 impl DnsSlot {
-    pub(super) fn new(sockets: SocketFactory, listen: Vec<SocketAddr>, system: Vec<IpAddr>) -> Self {
-        Self { sockets, listen, system, snapshot: Arc::default(), running: None }
+    pub(super) fn new(sockets: SocketFactory, config: SessionConfig) -> Self {
+        let SessionConfig { dns_listen, system_dns, hosts_file, dns_cache_bytes, .. } = config;
+        Self {
+            sockets,
+            listen: dns_listen,
+            system: system_dns,
+            hosts_file,
+            cache_bytes: dns_cache_bytes,
+            snapshot: Arc::default(),
+            portal: None,
+            running: None,
+        }
     }
 
     /// Says which resolvers the tunnel carries.
@@ -42,8 +60,10 @@ impl DnsSlot {
 
     pub(super) fn set_system(&mut self, servers: &[IpAddr]) {
         servers.clone_into(&mut self.system);
-        if let Some(running) = &self.running {
-            running.proxy.set_config(self.config(&running.service));
+        let Some(service) = self.running.as_ref().map(|running| running.service.clone()) else { return };
+        let config = self.config(&service);
+        if let Some(running) = &mut self.running {
+            running.set_config(config);
         }
     }
 
@@ -57,7 +77,11 @@ impl DnsSlot {
         let former = self.running.take();
         let doh = match (&former, &service.upstream) {
             // Its connection goes on serving: the rules are others, not the resolver.
-            (Some(running), upstream) if running.service.upstream == *upstream => running.doh.clone(),
+            (Some(running), upstream)
+                if running.service.upstream == *upstream && running.service.inside == service.inside =>
+            {
+                running.doh.clone()
+            }
             (_, DnsUpstream::Doh(endpoint)) => {
                 let token = registration.and_then(|registration| registration.token.clone());
                 Some(self.doh(endpoint, service.inside, token, net.clone())?)
@@ -70,16 +94,18 @@ impl DnsSlot {
         resolvers.net = net;
         resolvers.is_tunnelled = Arc::new(move |address| snapshot.load().routes(address));
         let config = self.config(&service);
-        let proxy = match former {
-            Some(Running { proxy, .. }) => {
-                proxy.set_resolve(Arc::new(resolvers));
-                proxy.set_config(config);
-                proxy
+        self.running = Some(match former {
+            Some(mut running) => {
+                running.proxy.set_resolve(Arc::new(resolvers));
+                running.set_config(config);
+                Running { service, doh, ..running }
             }
-            None => DnsProxy::start(&self.listen, config, Arc::new(resolvers))
-                .map_err(|error| error.to_string())?,
-        };
-        self.running = Some(Running { proxy, service, doh });
+            None => {
+                let proxy = DnsProxy::start(&self.listen, config.clone(), Arc::new(resolvers))
+                    .map_err(|error| error.to_string())?;
+                Running { proxy, service, config, doh }
+            }
+        });
         Ok(())
     }
 
@@ -96,6 +122,37 @@ impl DnsSlot {
         }
     }
 
+    /// Forgets every answer that is kept.
+    pub(super) fn forget(&self) {
+        if let Some(running) = &self.running {
+            running.proxy.flush();
+        }
+    }
+
+    pub(super) fn set_portal(&mut self, until: Option<Instant>) {
+        self.portal = until;
+    }
+
+    /// The next answers that wait for their addresses; without a proxy, none ever.
+    pub(super) async fn learnt(&self) -> Vec<Learnt> {
+        std::future::pending().await
+    }
+
+    pub(super) fn release(&self, _holds: &[u64], _result: &Result<(), String>) {}
+
+    pub(super) fn log(&mut self, _on: Option<bool>) -> DnsLog {
+        DnsLog::default()
+    }
+
+    /// Asks the proxy as a program would; none where it does not run.
+    pub(super) fn lookup(
+        &self,
+        _name: DomainName,
+        _kind: u16,
+    ) -> Option<impl Future<Output = DnsLookup> + Send + use<>> {
+        None::<std::future::Pending<DnsLookup>>
+    }
+
     pub(super) fn stats(&self) -> DnsStats {
         self.running.as_ref().map(|running| running.proxy.stats()).unwrap_or_default()
     }
@@ -110,6 +167,9 @@ impl DnsSlot {
                 DnsUpstream::System => Upstream::System,
             },
             system_resolvers: self.system.clone(),
+            hosts: service.hosts.clone(),
+            hold: service.hold,
+            cache_bytes: self.cache_bytes,
             ..DnsConfig::default()
         }
     }
@@ -142,5 +202,15 @@ impl DnsSlot {
             token,
         };
         DohClient::new(config, dial).map_err(|error| error.to_string())
+    }
+}
+
+impl Running {
+    /// The same configuration again would be no reason to forget what is kept.
+    fn set_config(&mut self, config: DnsConfig) {
+        if self.config != config {
+            self.config = config.clone();
+            self.proxy.set_config(config);
+        }
     }
 }

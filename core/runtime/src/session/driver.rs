@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
+use weft_dns::Learnt;
 use weft_engine::{Check, Effect, Engine, EngineConfig, Fetched};
 use weft_model::{
-    Command, Event, NetworkState, PlanNumber, Profile, Registration, Settings, Stats, Status, UserError,
+    Command, DnsLog, DnsLookup, DomainName, Event, NetworkState, PlanNumber, Profile, Registration, Settings,
+    Stats, Status, UserError,
 };
 use weft_tunnel::{Outbox, SocketId, SocketRequest};
 
@@ -29,6 +31,10 @@ pub(super) enum Inward {
     Status(oneshot::Sender<Status>),
     Settings(oneshot::Sender<Settings>),
     Stats(oneshot::Sender<Stats>),
+    DnsLookup(DomainName, u16, oneshot::Sender<Result<DnsLookup, UserError>>),
+    DnsLog(Option<bool>, oneshot::Sender<DnsLog>),
+    DnsFlush(oneshot::Sender<()>),
+    Portal(bool),
     /// A check has ended. The number tells it from one that was asked for before.
     Checked(u64, Check, Result<(), String>),
     DnsService(u64, Result<(), String>),
@@ -55,15 +61,16 @@ impl Driver {
         events: Arc<Events>,
         inward: mpsc::WeakSender<Inward>,
     ) -> Self {
-        let SessionConfig { registration, profile, user, mark, dns_listen, system_dns } = config;
+        let SessionConfig { registration, profile, user, system_dns, sentinels, .. } = &config;
         let engine = Engine::new(EngineConfig {
-            registration,
-            profile,
-            user,
+            registration: registration.clone(),
+            profile: profile.clone(),
+            user: user.clone(),
             system_dns: system_dns.clone(),
+            sentinels: sentinels.clone(),
             make_transport: transport_maker(),
         });
-        let work = Work::new(inward, Arc::clone(&host), mark, dns_listen, system_dns);
+        let work = Work::new(inward, Arc::clone(&host), config);
         Self {
             engine,
             host,
@@ -85,8 +92,17 @@ impl Driver {
                     None => return,
                 },
                 () = self.tunnel.nudged() => self.nudged(),
+                learnt = self.work.learnt() => self.learnt(&learnt),
                 () = sleep_until(deadline) => self.engine.handle_timeout(Instant::now()),
             }
+        }
+    }
+
+    fn learnt(&mut self, answers: &[Learnt]) {
+        let now = Instant::now();
+        for Learnt { hold, addresses } in answers {
+            let addresses: Vec<_> = addresses.iter().map(|learnt| (learnt.address, learnt.ttl)).collect();
+            self.engine.handle_learnt(hold.0, &addresses, now);
         }
     }
 
@@ -128,6 +144,13 @@ impl Driver {
             Inward::Status(answer) => drop(answer.send(self.engine.status(now))),
             Inward::Settings(answer) => drop(answer.send(self.engine.settings().clone())),
             Inward::Stats(answer) => drop(answer.send(self.stats(now))),
+            Inward::DnsLookup(name, kind, answer) => self.work.dns_lookup(name, kind, answer),
+            Inward::DnsLog(on, answer) => drop(answer.send(self.work.dns_log(on))),
+            Inward::DnsFlush(answer) => {
+                self.work.flush_dns();
+                drop(answer.send(()));
+            }
+            Inward::Portal(open) => self.engine.set_captive_portal(open, now),
             Inward::Checked(round, check, result) => {
                 if self.work.is_current(round) {
                     self.engine.handle_check(check, result, now);
@@ -201,6 +224,8 @@ impl Driver {
             Effect::StartDns(service) => self.work.start_dns(*service, self.engine.registration()),
             Effect::StopDns => self.work.stop_dns(),
             Effect::ResetDns => self.work.reset_dns(),
+            Effect::ReleaseAnswers { holds, result } => self.work.release_answers(&holds, &result),
+            Effect::Portal(until) => self.work.set_portal(until),
             Effect::Check(check, endpoints) => self.work.check(check, endpoints),
             Effect::FetchProfile => {
                 if let Some(registration) = self.engine.registration() {

@@ -13,14 +13,18 @@ mod work;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use weft_model::settings::UserChoices;
 use weft_model::{
-    Command, Event, NetworkState, PlanNumber, Profile, Registration, Settings, Stats, Status, UserError,
+    Command, DnsLog, DnsLookup, DomainName, Event, NetworkState, PlanNumber, Profile, Registration, Settings,
+    Stats, Status, UserError,
 };
+
+pub use weft_dns::DEFAULT_CACHE_BYTES;
 
 use self::driver::{Driver, Inward};
 use self::events::Events;
@@ -42,6 +46,12 @@ pub struct SessionConfig {
     pub dns_listen: Vec<SocketAddr>,
     /// The resolvers that the device had before it connected.
     pub system_dns: Vec<IpAddr>,
+    /// The system's hosts file, whose names the DNS proxy answers by itself; none = there is none.
+    pub hosts_file: Option<PathBuf>,
+    /// The DNS front's addresses inside the tunnel interface, where the host brings queries as packets; else empty.
+    pub sentinels: Vec<IpAddr>,
+    /// The most bytes that the cache of DNS answers may take; 0 switches it off.
+    pub dns_cache_bytes: usize,
 }
 
 /// What a session asks of the system it runs on.
@@ -160,6 +170,30 @@ impl Session {
     /// Counters at this moment; none once the session has stopped.
     pub async fn stats(&self) -> Option<Stats> {
         self.ask(Inward::Stats).await
+    }
+
+    /// Asks the DNS proxy for a name as a program would, and says who answered it and why.
+    ///
+    /// # Errors
+    /// [`UserError::DnsOff`] where Weft answers no queries at the moment.
+    pub async fn dns_lookup(&self, name: DomainName, kind: u16) -> Result<DnsLookup, UserError> {
+        self.ask(|answer| Inward::DnsLookup(name, kind, answer)).await.unwrap_or_else(|| Err(stopped()))
+    }
+
+    /// The log of DNS queries, after switching it on or off where `on` says so. Switching it off empties it. None
+    /// once the session has stopped.
+    pub async fn dns_log(&self, on: Option<bool>) -> Option<DnsLog> {
+        self.ask(|answer| Inward::DnsLog(on, answer)).await
+    }
+
+    /// Forgets every DNS answer that is kept, and reads the hosts file again.
+    pub async fn dns_flush(&self) {
+        self.ask(Inward::DnsFlush).await;
+    }
+
+    /// A captive portal wants the user, or has let him through. The profile bounds how long it may be open.
+    pub async fn set_captive_portal(&self, open: bool) {
+        self.tell(Inward::Portal(open)).await;
     }
 
     /// Stops every thread and waits for them, 2 s at most. Plans that were applied stay as they are.

@@ -1,18 +1,20 @@
 //! What the control thread has others do: checks, fetches and the DNS proxy. Each ends with a message to the driver.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use weft_dns::Learnt;
 use weft_engine::{Check, DnsService, Fetched};
-use weft_model::{CheckEndpoints, DnsStats, Registration};
+use weft_model::{CheckEndpoints, DnsLog, DnsLookup, DnsStats, DomainName, Registration, UserError};
 use weft_policy::VerdictSnapshot;
 
-use super::Host;
 use super::dns::DnsSlot;
 use super::driver::Inward;
+use super::{Host, SessionConfig};
 use crate::checks;
 use crate::flows::TunnelNet;
 use crate::orchestration;
@@ -41,21 +43,15 @@ impl Protect for HostProtects {
 }
 
 impl Work {
-    pub(super) fn new(
-        inward: mpsc::WeakSender<Inward>,
-        host: Arc<dyn Host>,
-        mark: Option<u32>,
-        dns_listen: Vec<SocketAddr>,
-        system_dns: Vec<IpAddr>,
-    ) -> Self {
+    pub(super) fn new(inward: mpsc::WeakSender<Inward>, host: Arc<dyn Host>, config: SessionConfig) -> Self {
         let factory = SocketFactory::new().with_protect(Arc::new(HostProtects(host)));
-        let factory = match mark {
+        let factory = match config.mark {
             Some(mark) => factory.with_mark(mark),
             None => factory,
         };
         Self {
             inward,
-            dns: DnsSlot::new(factory.clone(), dns_listen, system_dns),
+            dns: DnsSlot::new(factory.clone(), config),
             factory,
             net: None,
             round: 0,
@@ -103,6 +99,42 @@ impl Work {
 
     pub(super) fn reset_dns(&mut self) {
         self.dns.reset();
+    }
+
+    /// The next answers whose addresses are to lead the right way first.
+    pub(super) async fn learnt(&self) -> Vec<Learnt> {
+        self.dns.learnt().await
+    }
+
+    pub(super) fn release_answers(&self, holds: &[u64], result: &Result<(), String>) {
+        self.dns.release(holds, result);
+    }
+
+    pub(super) fn set_portal(&mut self, until: Option<Instant>) {
+        self.dns.set_portal(until);
+    }
+
+    pub(super) fn flush_dns(&mut self) {
+        self.dns.forget();
+    }
+
+    pub(super) fn dns_log(&mut self, on: Option<bool>) -> DnsLog {
+        self.dns.log(on)
+    }
+
+    /// Looks a name up on the side; the answer goes to who asked.
+    pub(super) fn dns_lookup(
+        &mut self,
+        name: DomainName,
+        kind: u16,
+        answer: oneshot::Sender<Result<DnsLookup, UserError>>,
+    ) {
+        self.reap();
+        match self.dns.lookup(name, kind) {
+            // Whoever asked may have gone away meanwhile.
+            Some(lookup) => drop(self.round_tasks.spawn(async move { drop(answer.send(Ok(lookup.await))) })),
+            None => drop(answer.send(Err(UserError::DnsOff))),
+        }
     }
 
     pub(super) fn dns_stats(&self) -> DnsStats {
