@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use weft_model::{DnsPlan, FirewallPlan, InterfacePlan, Plan};
+use ipnet::IpNet;
+use weft_model::{DnsPlan, FirewallPlan, InterfacePlan, LearntPlan, Plan};
 use weft_platform::{DnsDescription, Platform, PlatformError, Restored, Watch};
 
 use crate::journal::Journal;
@@ -88,13 +89,23 @@ impl std::fmt::Display for Undone {
 pub(crate) struct Applier {
     platform: Platform,
     journal: Journal,
-    /// The firewall that stands, with the addresses it guards; none = open, or a former daemon's.
-    closed: Option<(FirewallPlan, Vec<ipnet::IpNet>)>,
+    /// The firewall that stands; none = open, or a former daemon's.
+    closed: Option<Closed>,
+    /// The plan that was brought in force last, as long as nothing has failed since.
+    in_force: Option<Plan>,
+}
+
+/// A firewall that stands.
+struct Closed {
+    plan: FirewallPlan,
+    learnt: LearntPlan,
+    /// The addresses that it guards.
+    addresses: Vec<IpNet>,
 }
 
 impl Applier {
     pub(crate) fn new(platform: Platform, journal: Journal) -> Self {
-        Self { platform, journal, closed: None }
+        Self { platform, journal, closed: None, in_force: None }
     }
 
     /// Calls `tell` now and after each change of the system's firewall, until the watch is dropped.
@@ -105,8 +116,10 @@ impl Applier {
     /// Puts the firewall in place again where it shall stand and another program has removed it. Says whether it had.
     pub(crate) fn close_again(&mut self) -> Result<bool, ApplyError> {
         match &self.closed {
-            Some((plan, addresses)) if !self.platform.firewall.stands().in_part(FIREWALL)? => {
-                self.platform.firewall.apply(plan, addresses).in_part(FIREWALL)?;
+            Some(Closed { plan, learnt, addresses })
+                if !self.platform.firewall.stands().in_part(FIREWALL)? =>
+            {
+                self.platform.firewall.apply(plan, learnt, addresses).in_part(FIREWALL)?;
                 Ok(true)
             }
             _ => Ok(false),
@@ -119,9 +132,30 @@ impl Applier {
     /// The first step that failed. On the way up nothing after it was tried, and the firewall stands; on the way back
     /// everything else was undone, but the firewall only if nothing failed.
     pub(crate) fn apply(&mut self, plan: &Plan, attach: &mut dyn FnMut(OwnedFd)) -> Result<(), ApplyError> {
-        let addresses = plan.interface.as_ref().map(|interface| interface.addresses.as_slice());
+        let former = self.in_force.take();
+        match former.as_ref().is_some_and(|former| differs_in_learnt_alone(former, plan)) {
+            true => self.apply_learnt(plan)?,
+            false => self.apply_whole(plan, attach)?,
+        }
+        self.in_force = Some(plan.clone());
+        Ok(())
+    }
+
+    /// Brings the learnt addresses to the plan's where everything else is in force. An address that comes may leave
+    /// outside, or by the tunnel alone, before it is led there; one that goes is guarded again before its route goes.
+    fn apply_learnt(&mut self, plan: &Plan) -> Result<(), ApplyError> {
         if plan.firewall != FirewallPlan::Open {
-            self.close(&plan.firewall, addresses.unwrap_or_default())?;
+            self.close(plan)?;
+        }
+        if plan.interface.is_some() {
+            self.platform.routes.apply(&plan.routes, &plan.learnt).in_part(ROUTES)?;
+        }
+        Ok(())
+    }
+
+    fn apply_whole(&mut self, plan: &Plan, attach: &mut dyn FnMut(OwnedFd)) -> Result<(), ApplyError> {
+        if plan.firewall != FirewallPlan::Open {
+            self.close(plan)?;
         }
         // What goes, goes before anything comes.
         let dns_gone = if plan.dns.is_none() { self.restore_dns().map(drop) } else { Ok(()) };
@@ -131,7 +165,7 @@ impl Applier {
         if let Some(interface) = &plan.interface {
             self.make_interface(interface, attach)?;
             self.journal.update(|records| records.routes = true).in_part(ROUTES)?;
-            self.platform.routes.apply(&plan.routes).in_part(ROUTES)?;
+            self.platform.routes.apply(&plan.routes, &plan.learnt).in_part(ROUTES)?;
         }
         if let Some(dns) = &plan.dns {
             self.switch_dns(dns)?;
@@ -161,7 +195,7 @@ impl Applier {
         if *firewall == FirewallPlan::Open {
             return Ok(self.undo());
         }
-        self.close(firewall, &[])?;
+        self.close(&Plan { firewall: firewall.clone(), ..Plan::disconnected(0) })?;
         Ok(self.undo_behind_firewall())
     }
 
@@ -174,6 +208,7 @@ impl Applier {
     }
 
     fn undo_behind_firewall(&mut self) -> Vec<Undone> {
+        self.in_force = None;
         let mut undone = Vec::new();
         let before = self.journal.records().clone();
         match self.restore_dns() {
@@ -200,10 +235,8 @@ impl Applier {
 
     /// The resolvers that the device has besides Weft.
     pub(crate) fn system_dns(&self) -> Result<Vec<IpAddr>, PlatformError> {
-        match &self.journal.records().dns {
-            Some(record) => Ok(record.system().servers),
-            None => self.platform.dns.system().map(|system| system.servers),
-        }
+        let record = self.journal.records().dns.as_ref();
+        self.platform.dns.system(record).map(|system| system.servers)
     }
 
     /// What the system holds of Weft's firewall, for people.
@@ -213,17 +246,19 @@ impl Applier {
 
     /// What the system's DNS settings are, for people.
     pub(crate) fn describe_dns(&self) -> DnsDescription {
-        self.platform.dns.describe()
+        self.platform.dns.describe(self.journal.records().dns.as_ref())
     }
 
     /// Closes the firewall. Its record is not waited for: the firewall is undone without one, and a full disk must
     /// not keep it open.
-    fn close(&mut self, plan: &FirewallPlan, addresses: &[ipnet::IpNet]) -> Result<(), ApplyError> {
+    fn close(&mut self, plan: &Plan) -> Result<(), ApplyError> {
         if let Err(error) = self.journal.update(|records| records.firewall = true) {
             tracing::warn!("the undo journal cannot be written: {error}");
         }
-        self.platform.firewall.apply(plan, addresses).in_part(FIREWALL)?;
-        self.closed = Some((plan.clone(), addresses.to_vec()));
+        let addresses = plan.interface.as_ref().map(|interface| interface.addresses.clone());
+        let addresses = addresses.unwrap_or_default();
+        self.platform.firewall.apply(&plan.firewall, &plan.learnt, &addresses).in_part(FIREWALL)?;
+        self.closed = Some(Closed { plan: plan.firewall.clone(), learnt: plan.learnt.clone(), addresses });
         Ok(())
     }
 
@@ -280,7 +315,7 @@ impl Applier {
             Restored::Restored | Restored::Unchanged => Undone::Restored(DNS),
             // The record is the only copy of them.
             Restored::LeftForeign => {
-                let left = Undone::LeftDns(self.journal.keep_former(&record.before).in_part(DNS)?);
+                let left = Undone::LeftDns(self.journal.keep_former(record.former_text()).in_part(DNS)?);
                 tracing::warn!("{left}");
                 left
             }
@@ -288,6 +323,11 @@ impl Applier {
         self.journal.update(|records| records.dns = None).in_part(DNS)?;
         Ok(Some(outcome))
     }
+}
+
+/// Whether the plans differ in their learnt addresses, and in nothing else but their numbers.
+fn differs_in_learnt_alone(former: &Plan, plan: &Plan) -> bool {
+    former.learnt != plan.learnt && former.same_state(&Plan { learnt: former.learnt.clone(), ..plan.clone() })
 }
 
 /// Notes what became of one thing; nothing where it was not there and there was no trouble.

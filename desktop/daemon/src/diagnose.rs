@@ -51,9 +51,10 @@ fn own_sections(applier: &Applier) -> Vec<DiagnosticSection> {
     let firewall = applier.describe_firewall().unwrap_or_else(|error| error.to_string());
     let dns = applier.describe_dns();
     let dns = format!(
-        "backend: {}\nfile: {}\nWeft's own: {}\nservers: {:?}\nsearch: {:?}\n{}",
-        dns.backend,
-        dns.path,
+        "mode: {}\n{}\nplace: {}\nWeft's own: {}\nservers: {:?}\nsearch: {:?}\n{}",
+        dns.mode,
+        dns.trace.join("\n"),
+        dns.place,
         dns.ours,
         dns.servers,
         dns.search,

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use weft_platform::{Before, DnsRecord};
+use weft_platform::DnsRecord;
 
 use crate::state::{StateDir, Stored};
 
@@ -76,20 +76,10 @@ impl Journal {
         Ok(())
     }
 
-    /// Keeps what stood at resolv.conf's place for people, in a file beside the journal. Returns where it is; none
-    /// where nothing stood there.
-    pub(crate) fn keep_former(&self, former: &Before) -> io::Result<Option<PathBuf>> {
-        let text = match former {
-            Before::Absent => return Ok(None),
-            Before::File { content, .. } => content.clone(),
-            Before::Symlink { target, content } => {
-                let target = String::from_utf8_lossy(target);
-                let mut text =
-                    format!("# a symbolic link to {}, which held:\n", target.escape_debug()).into_bytes();
-                text.extend_from_slice(content);
-                text
-            }
-        };
+    /// Keeps the file of resolvers of before Weft for people, in a file beside the journal. Returns where it is; none
+    /// where there was none.
+    pub(crate) fn keep_former(&self, former: Option<Vec<u8>>) -> io::Result<Option<PathBuf>> {
+        let Some(text) = former else { return Ok(None) };
         self.state.write_bytes(FORMER, &text)?;
         Ok(Some(self.state.path(FORMER)))
     }

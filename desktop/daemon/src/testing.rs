@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ipnet::IpNet;
 use weft_model::{
-    DNS_PROXY_ADDRESSES, DnsPlan, FirewallPlan, InterfacePlan, Opening, Plan, Protocol, Registration,
+    DNS_PROXY_ADDRESSES, DnsPlan, FirewallPlan, InterfacePlan, LearntPlan, Opening, Plan, Protocol,
+    Registration,
 };
 use weft_platform::{
-    Dns, DnsDescription, DnsRecord, Firewall, Platform, PlatformError, Restored, Routes, SystemDns,
+    Dns, DnsDescription, DnsRecord, DnsStanding, Firewall, Platform, PlatformError, Restored, Routes, SystemDns,
     TunDevices, Watch,
 };
 
@@ -120,8 +121,8 @@ impl Routes for Doomed<Box<dyn Routes>> {
         self.1.preflight()
     }
 
-    fn apply(&mut self, routes: &[IpNet]) -> Result<(), PlatformError> {
-        self.0.around(|| self.1.apply(routes))
+    fn apply(&mut self, routes: &[IpNet], learnt: &LearntPlan) -> Result<(), PlatformError> {
+        self.0.around(|| self.1.apply(routes, learnt))
     }
 
     fn clear(&mut self) -> Result<(), PlatformError> {
@@ -134,8 +135,13 @@ impl Firewall for Doomed<Box<dyn Firewall>> {
         self.1.preflight()
     }
 
-    fn apply(&mut self, plan: &FirewallPlan, addresses: &[IpNet]) -> Result<(), PlatformError> {
-        self.0.around(|| self.1.apply(plan, addresses))
+    fn apply(
+        &mut self,
+        plan: &FirewallPlan,
+        learnt: &LearntPlan,
+        addresses: &[IpNet],
+    ) -> Result<(), PlatformError> {
+        self.0.around(|| self.1.apply(plan, learnt, addresses))
     }
 
     fn clear(&mut self) -> Result<(), PlatformError> {
@@ -160,8 +166,8 @@ impl Dns for Doomed<Box<dyn Dns>> {
         self.1.preflight()
     }
 
-    fn system(&self) -> Result<SystemDns, PlatformError> {
-        self.1.system()
+    fn system(&self, record: Option<&DnsRecord>) -> Result<SystemDns, PlatformError> {
+        self.1.system(record)
     }
 
     fn snapshot(&self) -> Result<DnsRecord, PlatformError> {
@@ -180,8 +186,16 @@ impl Dns for Doomed<Box<dyn Dns>> {
         self.0.around(|| self.1.restore(record))
     }
 
-    fn describe(&self) -> DnsDescription {
-        self.1.describe()
+    fn standing(&self, record: &DnsRecord) -> Result<DnsStanding, PlatformError> {
+        self.1.standing(record)
+    }
+
+    fn watch(&self, tell: Box<dyn Fn() + Send + Sync>) -> Result<Watch, PlatformError> {
+        self.1.watch(tell)
+    }
+
+    fn describe(&self, record: Option<&DnsRecord>) -> DnsDescription {
+        self.1.describe(record)
     }
 
     fn claim_addresses(&mut self) -> Result<Vec<std::net::IpAddr>, PlatformError> {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::seam::PortHolder;
+use weft_model::PortHolder;
 
 /// Why a step failed: one line, what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]

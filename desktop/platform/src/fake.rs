@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use weft_model::{FirewallPlan, InterfacePlan, NetworkState};
+use weft_model::settings::SplitTunnelMode;
+use weft_model::{FirewallPlan, InterfacePlan, LearntPlan, NetworkState};
 
 use crate::error::PlatformError;
 use crate::record::Before;
@@ -49,8 +50,12 @@ pub struct State {
     pub interface: Option<InterfacePlan>,
     /// The destinations that are led into it.
     pub routes: Vec<IpNet>,
+    /// The learnt addresses that have routes of their own.
+    pub learnt_routes: LearntPlan,
     /// The firewall.
     pub firewall: FirewallPlan,
+    /// The learnt addresses that it knows.
+    pub learnt: LearntPlan,
     /// The addresses that the firewall guards.
     pub guarded: Vec<IpNet>,
     /// The resolver settings' file.
@@ -71,6 +76,7 @@ struct Inner {
     far_end: Option<OwnedFd>,
     watchers: Vec<(u64, Tell)>,
     firewall_watchers: Vec<(u64, Arc<dyn Fn() + Send + Sync>)>,
+    dns_watchers: Vec<(u64, Arc<dyn Fn() + Send + Sync>)>,
     next_watcher: u64,
     /// Watchers that ended while they were told.
     ended: Vec<u64>,
@@ -88,7 +94,9 @@ pub fn platform() -> (Platform, FakeSystem) {
     let state = State {
         interface: None,
         routes: Vec::new(),
+        learnt_routes: LearntPlan::default(),
         firewall: FirewallPlan::Open,
+        learnt: LearntPlan::default(),
         guarded: Vec::new(),
         resolv_conf: Before::File { content, mode: 0o644, uid: 0, gid: 0 },
         claimed: false,
@@ -106,6 +114,7 @@ pub fn platform() -> (Platform, FakeSystem) {
         far_end: None,
         watchers: Vec::new(),
         firewall_watchers: Vec::new(),
+        dns_watchers: Vec::new(),
         next_watcher: 0,
         ended: Vec::new(),
     };
@@ -171,6 +180,7 @@ impl FakeSystem {
         let state = self.state();
         state.interface.is_none()
             && state.routes.is_empty()
+            && state.learnt_routes.addresses.is_empty()
             && state.firewall == FirewallPlan::Open
             && !state.claimed
             && !crate::resolv_conf::is_ours(state.resolv_conf.content())
@@ -207,7 +217,19 @@ impl FakeSystem {
         let watchers = {
             let mut inner = self.lock();
             inner.state.firewall = FirewallPlan::Open;
+            inner.state.learnt = LearntPlan::default();
             inner.firewall_watchers.clone()
+        };
+        watchers.iter().for_each(|(_, tell)| tell());
+    }
+
+    /// Puts a file in resolv.conf's place, as another program does, and tells whoever watches the DNS settings.
+    pub fn write_resolv_conf(&self, content: &str) {
+        let watchers = {
+            let mut inner = self.lock();
+            inner.state.resolv_conf =
+                Before::File { content: content.as_bytes().to_vec(), mode: 0o644, uid: 0, gid: 0 };
+            inner.dns_watchers.clone()
         };
         watchers.iter().for_each(|(_, tell)| tell());
     }
@@ -256,8 +278,11 @@ impl TunDevices for FakePart {
     fn remove(&mut self) -> Result<(), PlatformError> {
         let mut inner = self.0.step(Step::TunRemove)?;
         inner.state.interface = None;
-        // The system takes an interface's routes along.
+        // The system takes an interface's routes along, and leaves those that lead into none.
         inner.state.routes.clear();
+        if inner.state.learnt_routes.mode == SplitTunnelMode::Include {
+            inner.state.learnt_routes = LearntPlan::default();
+        }
         inner.far_end = None;
         Ok(())
     }
@@ -272,17 +297,20 @@ impl Routes for FakePart {
         self.0.step(Step::Preflight).map(drop)
     }
 
-    fn apply(&mut self, routes: &[IpNet]) -> Result<(), PlatformError> {
+    fn apply(&mut self, routes: &[IpNet], learnt: &LearntPlan) -> Result<(), PlatformError> {
         let mut inner = self.0.step(Step::RoutesApply)?;
         if inner.state.interface.is_none() && !routes.is_empty() {
             return Err(PlatformError::InterfaceMissing { name: weft_model::INTERFACE_NAME.to_owned() });
         }
         inner.state.routes = routes.to_vec();
+        inner.state.learnt_routes = learnt.clone();
         Ok(())
     }
 
     fn clear(&mut self) -> Result<(), PlatformError> {
-        self.0.step(Step::RoutesClear)?.state.routes.clear();
+        let mut inner = self.0.step(Step::RoutesClear)?;
+        inner.state.routes.clear();
+        inner.state.learnt_routes = LearntPlan::default();
         Ok(())
     }
 }
@@ -292,9 +320,15 @@ impl Firewall for FakePart {
         self.0.step(Step::FirewallPreflight).map(drop)
     }
 
-    fn apply(&mut self, plan: &FirewallPlan, addresses: &[IpNet]) -> Result<(), PlatformError> {
+    fn apply(
+        &mut self,
+        plan: &FirewallPlan,
+        learnt: &LearntPlan,
+        addresses: &[IpNet],
+    ) -> Result<(), PlatformError> {
         let mut inner = self.0.step(Step::FirewallApply)?;
         inner.state.firewall = plan.clone();
+        inner.state.learnt = learnt.clone();
         inner.state.guarded = addresses.to_vec();
         Ok(())
     }
@@ -302,6 +336,7 @@ impl Firewall for FakePart {
     fn clear(&mut self) -> Result<(), PlatformError> {
         let mut inner = self.0.step(Step::FirewallClear)?;
         inner.state.firewall = FirewallPlan::Open;
+        inner.state.learnt = LearntPlan::default();
         inner.state.guarded.clear();
         Ok(())
     }
@@ -335,8 +370,22 @@ impl FileHost for FakePart {
     }
 
     fn store(&mut self, state: &Before) -> Result<(), PlatformError> {
-        self.0.step(Step::DnsWrite)?.state.resolv_conf = state.clone();
+        let watchers = {
+            let mut inner = self.0.step(Step::DnsWrite)?;
+            inner.state.resolv_conf = state.clone();
+            inner.dns_watchers.clone()
+        };
+        watchers.iter().for_each(|(_, tell)| tell());
         Ok(())
+    }
+
+    fn watch(&self, tell: Box<dyn Fn() + Send + Sync>) -> Result<Watch, PlatformError> {
+        let mut inner = self.0.lock();
+        let number = inner.next_watcher;
+        inner.next_watcher += 1;
+        inner.dns_watchers.push((number, Arc::from(tell)));
+        let system = self.0.clone();
+        Ok(Watch::new(move || system.lock().dns_watchers.retain(|(watcher, _)| *watcher != number)))
     }
 
     fn preflight(&self) -> Result<(), PlatformError> {

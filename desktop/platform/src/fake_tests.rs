@@ -3,7 +3,8 @@ use std::sync::mpsc;
 use weft_model::{DNS_PROXY_ADDRESSES, DnsPlan};
 
 use super::*;
-use crate::seam::Restored;
+use crate::record::{DnsChange, DnsRecord, FileChange};
+use crate::dns_seam::Restored;
 
 fn interface(mtu: u16) -> InterfacePlan {
     InterfacePlan { addresses: vec!["172.16.0.2/32".parse().unwrap()], mtu, metered: false }
@@ -11,6 +12,15 @@ fn interface(mtu: u16) -> InterfacePlan {
 
 fn dns(domain: &str) -> DnsPlan {
     DnsPlan { servers: DNS_PROXY_ADDRESSES.to_vec(), search: vec![domain.parse().unwrap()] }
+}
+
+fn none() -> LearntPlan {
+    LearntPlan::default()
+}
+
+fn file_of(record: &DnsRecord) -> &FileChange {
+    let DnsChange::File(file) = &record.change else { panic!("{record:?}") };
+    file
 }
 
 fn enforced() -> FirewallPlan {
@@ -22,10 +32,10 @@ fn a_plan_goes_in_and_comes_back_and_every_step_is_noted() {
     let (mut platform, system) = platform();
     let before = system.resolv_conf();
     platform.preflight().unwrap();
-    platform.firewall.apply(&enforced(), &[]).unwrap();
+    platform.firewall.apply(&enforced(), &none(), &[]).unwrap();
     let near = platform.tun.ensure(&interface(1280)).unwrap().unwrap();
     assert!(platform.tun.ensure(&interface(1420)).unwrap().is_none());
-    platform.routes.apply(&["0.0.0.0/0".parse().unwrap()]).unwrap();
+    platform.routes.apply(&["0.0.0.0/0".parse().unwrap()], &none()).unwrap();
     let mut record = platform.dns.snapshot().unwrap();
     platform.dns.apply(&dns("corp"), &mut record).unwrap();
     assert_eq!(system.state().interface.unwrap().mtu, 1420);
@@ -65,10 +75,10 @@ fn a_step_fails_as_often_as_a_test_asks_and_changes_nothing() {
     system.fail_next(Step::Preflight, "no privilege");
     assert_eq!(platform.preflight().unwrap_err().to_string(), "Preflight: no privilege");
     platform.preflight().unwrap();
-    let error = platform.firewall.apply(&enforced(), &[]).unwrap_err();
+    let error = platform.firewall.apply(&enforced(), &none(), &[]).unwrap_err();
     assert_eq!(error.to_string(), "FirewallApply: no memory");
     assert_eq!(system.state().firewall, FirewallPlan::Open);
-    platform.firewall.apply(&enforced(), &[]).unwrap();
+    platform.firewall.apply(&enforced(), &none(), &[]).unwrap();
     assert_eq!(system.state().firewall, enforced());
 }
 
@@ -76,9 +86,9 @@ fn a_step_fails_as_often_as_a_test_asks_and_changes_nothing() {
 fn routes_need_an_interface_and_go_with_it() {
     let (mut platform, system) = platform();
     let routes: [IpNet; 1] = ["0.0.0.0/0".parse().unwrap()];
-    assert!(matches!(platform.routes.apply(&routes), Err(PlatformError::InterfaceMissing { .. })));
+    assert!(matches!(platform.routes.apply(&routes, &none()), Err(PlatformError::InterfaceMissing { .. })));
     drop(platform.tun.ensure(&interface(1280)).unwrap());
-    platform.routes.apply(&routes).unwrap();
+    platform.routes.apply(&routes, &none()).unwrap();
     platform.tun.remove().unwrap();
     assert!(system.state().routes.is_empty());
 }
@@ -169,7 +179,7 @@ fn what_is_wefts_edited_or_cut_short_gives_way_to_the_former() {
         if expected == Restored::Restored {
             system.change(|state| state.resolv_conf = now.clone());
             platform.dns.apply(&dns("other"), &mut record).unwrap();
-            assert_eq!(record.before, former, "{now:?}");
+            assert_eq!(file_of(&record).before, former, "{now:?}");
         }
     }
 }
@@ -177,13 +187,13 @@ fn what_is_wefts_edited_or_cut_short_gives_way_to_the_former() {
 #[test]
 fn the_resolvers_of_before_are_known_while_wefts_are_in_force() {
     let (mut platform, _system) = platform();
-    let own = platform.dns.system().unwrap();
+    let own = platform.dns.system(None).unwrap();
     assert_eq!(own.servers.len(), 2);
     let mut record = platform.dns.snapshot().unwrap();
     platform.dns.apply(&dns("corp"), &mut record).unwrap();
-    assert!(platform.dns.system().unwrap().servers.is_empty());
+    assert!(platform.dns.system(None).unwrap().servers.is_empty());
     assert_eq!(record.system(), own);
-    let description = platform.dns.describe();
+    let description = platform.dns.describe(Some(&record));
     assert!(description.ours);
     assert_eq!(description.servers, DNS_PROXY_ADDRESSES);
     assert_eq!(description.search, ["corp", "lan"]);

@@ -9,6 +9,7 @@
 //! where it fails, as far as the system allows. Every `clear`, `remove` and `restore` is harmless when there is
 //! nothing to take back, so an undo may be run any number of times.
 
+mod dns_seam;
 mod error;
 pub mod fake;
 #[cfg(target_os = "linux")]
@@ -21,8 +22,7 @@ mod seam;
 pub use error::PlatformError;
 #[cfg(target_os = "linux")]
 pub use linux::{network_monitor, resolv_conf_at, who_holds_port};
-pub use record::{Before, DnsRecord};
-pub use seam::{
-    Dns, DnsDescription, Firewall, NetworkMonitor, Platform, PortHolder, Restored, Routes, SystemDns,
-    TunDevices, TunOptions, Watch,
-};
+pub use dns_seam::{Dns, DnsStanding, Restored, SystemDns};
+pub use record::{Before, DnsChange, DnsRecord, FileChange};
+pub use seam::{Firewall, NetworkMonitor, Platform, Routes, TunDevices, TunOptions, Watch};
+pub use weft_model::{DnsDescription, DnsMode, PortHolder};

@@ -1,10 +1,10 @@
 //! What was there before Weft changed the system's DNS settings, in a form that survives the daemon.
 
 use serde::{Deserialize, Serialize};
-use weft_model::DNS_PROXY_ADDRESSES;
+use weft_model::{DNS_PROXY_ADDRESSES, DnsMode};
 
+use crate::dns_seam::SystemDns;
 use crate::resolv_conf;
-use crate::seam::SystemDns;
 
 /// What stood at the file's place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,23 +49,77 @@ impl Before {
 /// What a restore needs. The daemon keeps it in its journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsRecord {
+    /// By what means the settings are changed.
+    pub mode: DnsMode,
+    /// Why it is this mode: what was looked at, in order, and what was found.
+    #[serde(default)]
+    pub trace: Vec<String>,
+    /// What was there before, and what Weft put in its place.
+    pub change: DnsChange,
+}
+
+/// What was there before a change of the settings, and what Weft put in its place, by the means of the change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "by")]
+pub enum DnsChange {
+    /// A file was replaced, or written over.
+    File(FileChange),
+    /// Nothing is changed.
+    Nothing {
+        /// The system's resolvers.
+        system: SystemDns,
+    },
+}
+
+/// A file's former content, and what Weft wrote in its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileChange {
     /// What stood there before Weft.
     pub before: Before,
     /// What Weft wrote, or is about to write, newest last; older ones stay until a newer one is surely in place.
     pub written: Vec<String>,
 }
 
-impl DnsRecord {
-    /// The system's resolvers as they were before Weft.
-    #[must_use]
-    pub fn system(&self) -> SystemDns {
-        system_dns(self.before.content())
-    }
-
+impl FileChange {
     /// Whether `content` is what Weft wrote, unchanged.
     #[must_use]
     pub fn wrote(&self, content: &[u8]) -> bool {
         self.written.iter().any(|text| text.as_bytes() == content)
+    }
+}
+
+impl DnsRecord {
+    /// A record of a file of resolvers, of which nothing was written yet.
+    #[must_use]
+    pub fn of_file(mode: DnsMode, trace: Vec<String>, before: Before) -> Self {
+        Self { mode, trace, change: DnsChange::File(FileChange { before, written: Vec::new() }) }
+    }
+
+    /// The system's resolvers as they were before Weft.
+    #[must_use]
+    pub fn system(&self) -> SystemDns {
+        match &self.change {
+            DnsChange::File(file) => system_dns(file.before.content()),
+            DnsChange::Nothing { system } => system.clone(),
+        }
+    }
+
+    /// The file that stood there before Weft, for people who look for it where it could not come back; none where
+    /// there was none.
+    #[must_use]
+    pub fn former_text(&self) -> Option<Vec<u8>> {
+        let DnsChange::File(file) = &self.change else { return None };
+        match &file.before {
+            Before::Absent => None,
+            Before::File { content, .. } => Some(content.clone()),
+            Before::Symlink { target, content } => {
+                let target = String::from_utf8_lossy(target);
+                let mut text =
+                    format!("# a symbolic link to {}, which held:\n", target.escape_debug()).into_bytes();
+                text.extend_from_slice(content);
+                Some(text)
+            }
+        }
     }
 }
 
@@ -101,7 +155,9 @@ mod tests {
             Before::File { content: vec![0, 0xff, b'\n'], mode: 0o640, uid: 0, gid: 7 },
             Before::Symlink { target: vec![b'/', 0xfe], content: Vec::new() },
         ] {
-            let record = DnsRecord { before, written: vec!["# ours\n".to_owned()] };
+            let mut record = DnsRecord::of_file(DnsMode::File, vec!["why".to_owned()], before);
+            let DnsChange::File(file) = &mut record.change else { panic!("{record:?}") };
+            file.written.push("# ours\n".to_owned());
             let text = serde_json::to_string(&record).unwrap();
             assert_eq!(serde_json::from_str::<DnsRecord>(&text).unwrap(), record, "{text}");
         }
@@ -112,7 +168,7 @@ mod tests {
         let content =
             b"nameserver 127.0.2.2\nnameserver 192.0.2.1\nnameserver fd01:db8:1111::3\nsearch lan\n";
         let before = Before::File { content: content.to_vec(), mode: 0o644, uid: 0, gid: 0 };
-        let record = DnsRecord { before, written: Vec::new() };
+        let record = DnsRecord::of_file(DnsMode::File, Vec::new(), before);
         let expected =
             SystemDns { servers: vec!["192.0.2.1".parse().unwrap()], search: vec!["lan".to_owned()] };
         assert_eq!(record.system(), expected);

@@ -1,14 +1,12 @@
 //! The traits, and the plain data that goes through them.
 
-use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
-use weft_model::{DnsPlan, FirewallPlan, InterfacePlan, NetworkState, Protocol};
+use weft_model::{FirewallPlan, InterfacePlan, LearntPlan, NetworkState};
 
+use crate::dns_seam::Dns;
 use crate::error::PlatformError;
-use crate::record::DnsRecord;
 
 /// How TUN devices are made, beyond what a plan says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,11 +49,14 @@ pub trait Routes: Send {
     /// [`PlatformError::TableHeld`] or [`PlatformError::RuleHeld`] where they are another program's.
     fn preflight(&self) -> Result<(), PlatformError>;
 
-    /// Leads `routes`, and nothing else, into the tunnel interface, by changing only what differs.
+    /// Leads `routes`, and nothing else, into the tunnel interface, but for `learnt`: in Exclude mode its addresses go
+    /// where they would without Weft, in Include mode they are led into the interface too. Only what differs is
+    /// changed. What was asked for last is taken to stand still, unless the very same is asked for again: then, and at
+    /// first, it is compared with what the system has.
     ///
     /// # Errors
     /// As [`Routes::preflight`]; [`PlatformError::InterfaceMissing`]; what the system refuses.
-    fn apply(&mut self, routes: &[IpNet]) -> Result<(), PlatformError>;
+    fn apply(&mut self, routes: &[IpNet], learnt: &LearntPlan) -> Result<(), PlatformError>;
 
     /// Takes back every route and rule of Weft's, whichever process made them.
     ///
@@ -73,11 +74,19 @@ pub trait Firewall: Send {
     fn preflight(&self) -> Result<(), PlatformError>;
 
     /// Brings the firewall to the plan in one transaction: either all of it holds afterwards, or the former one does.
-    /// `addresses` are those of the tunnel interface, which packets that arrive by another one must not reach.
+    /// `learnt` stands above the plan's ranges: in Exclude mode its addresses may be reached by any way, in Include
+    /// mode by the tunnel interface alone. Where nothing else differs from what this value put in place, only the
+    /// difference of the addresses is changed. `addresses` are those of the tunnel interface, which packets that
+    /// arrive by another one must not reach.
     ///
     /// # Errors
     /// As [`Firewall::preflight`], and what the system refuses.
-    fn apply(&mut self, plan: &FirewallPlan, addresses: &[IpNet]) -> Result<(), PlatformError>;
+    fn apply(
+        &mut self,
+        plan: &FirewallPlan,
+        learnt: &LearntPlan,
+        addresses: &[IpNet],
+    ) -> Result<(), PlatformError>;
 
     /// Takes Weft's firewall back, whichever process made it. The same as applying [`FirewallPlan::Open`].
     ///
@@ -103,106 +112,6 @@ pub trait Firewall: Send {
     /// # Errors
     /// What the system refuses.
     fn describe(&self) -> Result<String, PlatformError>;
-}
-
-/// The system's resolvers.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct SystemDns {
-    /// The nameservers, in order, without Weft's own.
-    pub servers: Vec<IpAddr>,
-    /// The search domains, in order.
-    pub search: Vec<String>,
-}
-
-/// How a restore ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Restored {
-    /// What was there before is there again.
-    Restored,
-    /// Nothing was to be done: what was there before is still there.
-    Unchanged,
-    /// Somebody else changed the settings after Weft did; they were left as they are.
-    LeftForeign,
-}
-
-/// What the system's DNS settings are, for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DnsDescription {
-    /// By what means the settings are changed ("resolv.conf").
-    pub backend: String,
-    /// Where they stand.
-    pub path: String,
-    /// Whether they are what Weft wrote.
-    pub ours: bool,
-    /// The nameservers, in order, Weft's own among them.
-    pub servers: Vec<IpAddr>,
-    /// The search domains, in order.
-    pub search: Vec<String>,
-    /// What could not be made sense of, one line each.
-    pub warnings: Vec<String>,
-}
-
-/// The system's DNS settings.
-///
-/// A change takes three steps, so that it can be taken back after a crash at any moment: [`Dns::prepare`] notes in the
-/// record what is about to be written, whoever calls keeps the record where it survives, then [`Dns::apply`] writes.
-pub trait Dns: Send {
-    /// Whether the DNS proxy's port can be opened, both UDP and TCP, on those of its addresses that are the device's own
-    /// already. To be asked before the proxy runs, which holds the port itself.
-    ///
-    /// # Errors
-    /// [`PlatformError::PortHeld`], [`PlatformError::PortNotPrivileged`].
-    fn preflight(&self) -> Result<(), PlatformError>;
-
-    /// The resolvers in force, without Weft's own. While Weft's settings are in force, those of before are
-    /// [`DnsRecord::system`].
-    ///
-    /// # Errors
-    /// [`PlatformError::Dns`] where the settings cannot be read. Entries that make no sense are skipped.
-    fn system(&self) -> Result<SystemDns, PlatformError>;
-
-    /// What [`Dns::restore`] needs, taken before the first [`Dns::apply`].
-    ///
-    /// # Errors
-    /// [`PlatformError::Dns`] where the settings cannot be read, or are Weft's own already, so that nobody knows any
-    /// more what was there before.
-    fn snapshot(&self) -> Result<DnsRecord, PlatformError>;
-
-    /// Notes in `record` what [`Dns::apply`] would write, and changes nothing else.
-    ///
-    /// # Errors
-    /// [`PlatformError::Dns`].
-    fn prepare(&self, plan: &DnsPlan, record: &mut DnsRecord) -> Result<(), PlatformError>;
-
-    /// Brings the settings to the plan. Does [`Dns::prepare`] itself where it was not done.
-    ///
-    /// # Errors
-    /// [`PlatformError::Dns`] where the settings cannot be written; they are as they were then.
-    fn apply(&mut self, plan: &DnsPlan, record: &mut DnsRecord) -> Result<(), PlatformError>;
-
-    /// Puts back what `record` says was there before, unless somebody else put other settings there since. What is
-    /// Weft's with an edit, or empty as after a write that was cut short, is not other settings.
-    ///
-    /// # Errors
-    /// [`PlatformError::Dns`].
-    fn restore(&mut self, record: &DnsRecord) -> Result<Restored, PlatformError>;
-
-    /// What the settings are, for people.
-    fn describe(&self) -> DnsDescription;
-
-    /// Makes the addresses of the DNS proxy ([`weft_model::DNS_PROXY_ADDRESSES`]) the device's own, and returns those
-    /// that sockets can be bound to: without IPv6, only the IPv4 ones.
-    ///
-    /// # Errors
-    /// What the system refuses.
-    fn claim_addresses(&mut self) -> Result<Vec<IpAddr>, PlatformError>;
-
-    /// Takes back what [`Dns::claim_addresses`] did, whichever process did it.
-    ///
-    /// # Errors
-    /// What the system refuses.
-    fn release_addresses(&mut self) -> Result<(), PlatformError>;
 }
 
 /// Stops its watching when it is dropped; the callback is not called any more once the drop is over.
@@ -274,29 +183,5 @@ impl Platform {
 impl std::fmt::Debug for Platform {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Platform(..)")
-    }
-}
-
-/// Who has a port open.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortHolder {
-    /// The transport protocol.
-    pub protocol: Protocol,
-    /// The address and port it is bound to.
-    pub local: SocketAddr,
-    /// The program's name and process number, where they can be found out.
-    pub process: Option<(String, u32)>,
-}
-
-impl std::fmt::Display for PortHolder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let protocol = match self.protocol {
-            Protocol::Tcp => "TCP",
-            Protocol::Udp => "UDP",
-        };
-        match &self.process {
-            Some((name, pid)) => write!(f, "{protocol} {} is held by {name} (process {pid})", self.local),
-            None => write!(f, "{protocol} {} is held by another program", self.local),
-        }
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::Result;
 use netlab::{Host, Lab};
 use weft_model::{DNS_PROXY_ADDRESSES, DnsPlan};
-use weft_platform::{Before, DnsRecord, Platform, PlatformError, Restored, who_holds_port};
+use weft_platform::{Before, DnsChange, DnsRecord, FileChange, Platform, PlatformError, Restored, who_holds_port};
 
 const PATH: &str = "/etc/resolv.conf";
 const FORMER: &str = "# from the router\nnameserver 192.0.2.53\nsearch lan\noptions timeout:1\n";
@@ -40,6 +40,11 @@ fn restore(host: &Host, record: &DnsRecord) -> Result<Restored> {
     Ok(host.inside(|| Platform::native()?.dns.restore(&journalled))??)
 }
 
+fn file_of(record: &DnsRecord) -> &FileChange {
+    let DnsChange::File(file) = &record.change else { panic!("{record:?}") };
+    file
+}
+
 /// What else is in the folder under a name of Weft's.
 fn leftovers(host: &Host) -> Result<Vec<String>> {
     let names = host.inside(|| -> Result<Vec<String>> {
@@ -56,7 +61,7 @@ fn a_file_is_replaced_in_one_step_and_comes_back() {
         host.inside(|| fs::set_permissions(PATH, fs::Permissions::from_mode(0o640)))??;
         let held_open = host.inside(|| fs::File::open(PATH))??;
         let record = apply(&host, "corp")?;
-        assert_eq!(record.before, Before::File { content: FORMER.into(), mode: 0o640, uid: 0, gid: 0 });
+        assert_eq!(file_of(&record).before, Before::File { content: FORMER.into(), mode: 0o640, uid: 0, gid: 0 });
         assert_eq!(
             host.read_file(PATH)?.lines().skip(2).collect::<Vec<_>>(),
             [
@@ -81,7 +86,7 @@ fn a_file_is_replaced_in_one_step_and_comes_back() {
         assert_eq!((inode()??, &again), (before, &record));
         host.inside(|| Platform::native()?.dns.apply(&plan("other"), &mut again))??;
         assert!(host.read_file(PATH)?.contains("search other lan\n"));
-        assert_eq!(again.before, record.before);
+        assert_eq!(file_of(&again).before, file_of(&record).before);
 
         assert_eq!(restore(&host, &again)?, Restored::Restored);
         assert_eq!(host.read_file(PATH)?, FORMER);
@@ -168,7 +173,7 @@ fn what_somebody_else_wrote_since_is_left() {
         assert_eq!(host.read_file(PATH)?, foreign);
 
         // A link in the place of Weft's file is somebody else's too, wherever it leads.
-        host.write_file("/run/copy.conf", record.written.last().unwrap())?;
+        host.write_file("/run/copy.conf", file_of(&record).written.last().unwrap())?;
         host.inside(|| fs::remove_file(PATH).and_then(|()| symlink("/run/copy.conf", PATH)))??;
         assert_eq!(restore(&host, &record)?, Restored::LeftForeign);
         Ok(())

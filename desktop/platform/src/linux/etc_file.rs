@@ -12,10 +12,11 @@ use rustix::io::Errno;
 use weft_model::DNS_PROXY_ADDRESSES;
 
 use super::netlink::Netlink;
-use super::{link, port};
+use super::{dns, link, port};
 use crate::error::PlatformError;
 use crate::record::Before;
 use crate::resolver_file::{FileHost, proxy_addresses};
+use crate::seam::Watch;
 
 /// The DNS proxy's port (RFC 1035).
 const DNS_PORT: u16 = 53;
@@ -178,6 +179,10 @@ impl FileHost for EtcFile {
 
     fn store(&mut self, state: &Before) -> Result<(), PlatformError> {
         self.write(state).map_err(|error| self.error("cannot be written", &error))
+    }
+
+    fn watch(&self, tell: Box<dyn Fn() + Send + Sync>) -> Result<Watch, PlatformError> {
+        dns::watch::file(self.path.clone(), tell)
     }
 
     fn preflight(&self) -> Result<(), PlatformError> {

@@ -3,6 +3,7 @@
 //! Each step opens the netlink socket that it needs and closes it, so that a value works in whatever network namespace
 //! its caller's thread is in, and nothing is held while the device is idle.
 
+mod dns;
 mod etc_file;
 mod firewall;
 mod link;
@@ -21,9 +22,10 @@ use std::path::PathBuf;
 pub use port::who_holds_port;
 use rustix::thread::{CapabilitySet, capabilities};
 
+use crate::dns_seam::Dns;
 use crate::error::PlatformError;
 use crate::resolver_file::ResolverFile;
-use crate::seam::{Dns, NetworkMonitor, Platform, TunOptions};
+use crate::seam::{NetworkMonitor, Platform, TunOptions};
 
 /// Where the resolvers' file is.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -49,8 +51,8 @@ impl Platform {
         }
         Ok(Self {
             tun: Box::new(tun::LinuxTun::new(options)),
-            routes: Box::new(routes::LinuxRoutes),
-            firewall: Box::new(firewall::LinuxFirewall),
+            routes: Box::<routes::LinuxRoutes>::default(),
+            firewall: Box::<firewall::LinuxFirewall>::default(),
             dns: resolv_conf_at(PathBuf::from(RESOLV_CONF)),
         })
     }

@@ -5,10 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 
 use rustix::io::Errno;
-use weft_model::Protocol;
+use weft_model::{PortHolder, Protocol};
 
 use crate::error::PlatformError;
-use crate::seam::PortHolder;
 
 /// The calling thread's own network, which may differ from that of the process.
 const TABLES: [(&str, Protocol); 4] = [

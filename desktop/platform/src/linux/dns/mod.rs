@@ -1,0 +1,3 @@
+//! The system's DNS settings on Linux.
+
+pub(super) mod watch;
