@@ -1,5 +1,6 @@
 //! The addresses learnt for the split tunnel's host entries.
 
+use std::collections::hash_map::Entry::Vacant;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -44,27 +45,30 @@ impl LearntHosts {
                 known.end = end;
             }
         }
-        let new: BTreeSet<IpAddr> = addresses
-            .iter()
-            .take(self.capacity)
-            .filter(|known| !self.entries.contains_key(known))
-            .copied()
-            .collect();
-        // All the room at once: an answer must not push its own addresses out.
-        while self.entries.len() + new.len() > self.capacity {
-            self.remove_first();
+        let own: BTreeSet<IpAddr> = addresses.iter().take(self.capacity).copied().collect();
+        let new = own.iter().filter(|address| !self.entries.contains_key(address)).count();
+        // An answer must not push its own addresses out.
+        while self.entries.len() + new > self.capacity {
+            let first = self.order.iter().find(|(_, address)| !own.contains(address)).copied();
+            let Some((end, address)) = first else { break };
+            self.order.remove(&(end, address));
+            self.entries.remove(&address);
         }
-        for address in &new {
-            self.entries.insert(*address, Entry { end, plan: None });
-            self.order.insert((end, *address));
+        for address in own {
+            if let Vacant(place) = self.entries.entry(address) {
+                place.insert(Entry { end, plan: None });
+                self.order.insert((end, address));
+            }
         }
-        !new.is_empty()
+        new > 0
     }
 
     /// Lets go of the addresses whose moment has come.
     pub fn expire(&mut self, now: Instant) {
         while self.order.first().is_some_and(|(end, _)| *end <= now) {
-            self.remove_first();
+            if let Some((_, address)) = self.order.pop_first() {
+                self.entries.remove(&address);
+            }
         }
     }
 
@@ -120,12 +124,6 @@ impl LearntHosts {
     #[must_use]
     pub fn addresses(&self) -> NetSet {
         self.entries.keys().copied().collect()
-    }
-
-    fn remove_first(&mut self) {
-        if let Some((_, address)) = self.order.pop_first() {
-            self.entries.remove(&address);
-        }
     }
 }
 
@@ -193,6 +191,10 @@ mod tests {
         assert!(learnt.insert(&[address(4), address(5)], at(10)));
         let left = [3, 4, 5].map(address).into_iter().collect::<NetSet>();
         assert_eq!(learnt.addresses(), left);
+
+        learnt.insert(&[address(4), address(6), address(7)], at(15));
+        let left = [4, 6, 7].map(address).into_iter().collect::<NetSet>();
+        assert_eq!(learnt.addresses(), left, "the known one among them is the first to end");
     }
 
     proptest! {

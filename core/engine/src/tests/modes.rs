@@ -1,0 +1,94 @@
+//! From one service mode to another while the device is up.
+
+use super::*;
+
+const MODES: [&str; 3] = ["warp", "1dot1", "tunnelonly"];
+
+fn profile(mode: &str) -> Profile {
+    let json = format!(r#"{{"service_mode_v2":{{"mode":"{mode}"}},"exclude":[{{"host":"example.com"}}]}}"#);
+    Profile::from_json(&json).unwrap()
+}
+
+/// What the modes want of a connected device: a firewall that holds, an interface, DNS settings.
+fn parts(plan: &Plan) -> (bool, bool, bool) {
+    (plan.firewall != FirewallPlan::Open, plan.interface.is_some(), plan.dns.is_some())
+}
+
+#[test]
+fn every_mode_follows_every_other_without_a_hole_in_the_firewall() {
+    for from in MODES {
+        for to in MODES {
+            let mut bench = Bench::connected(profile(from));
+            let fetched = Fetched::Device(Box::new(registration()), Box::new(profile(to)));
+            bench.engine.handle_profile(fetched, bench.now);
+            let mut plans = Vec::new();
+            for _ in 0..8 {
+                let seen = bench.seen();
+                if let Some(plan) = seen.plans.last() {
+                    bench.engine.handle_plan(plan.number, Ok(()), bench.now);
+                }
+                if seen.tunnels_started > 0 {
+                    bench.up();
+                }
+                if !seen.services.is_empty() {
+                    bench.engine.handle_dns_service(Ok(()), bench.now);
+                }
+                for check in seen.checks {
+                    bench.engine.handle_check(check, Ok(()), bench.now);
+                }
+                plans.extend(seen.plans);
+            }
+            assert_eq!((bench.state(), bench.reason()), (State::Connected, Reason::Healthy), "{from} {to}");
+            let wanted = match to {
+                "warp" => (true, true, true),
+                "1dot1" => (false, false, true),
+                _ => (true, true, false),
+            };
+            if let Some(last) = plans.last() {
+                assert_eq!(parts(last), wanted, "{from} {to}");
+            }
+            let tunnels = |mode: &str| mode != "1dot1";
+            let leak = plans.iter().any(|plan| plan.firewall == FirewallPlan::Open);
+            assert!(!(tunnels(to) && leak), "{from} {to}: the firewall opens on the way to a tunnel");
+        }
+    }
+}
+
+#[test]
+fn a_switch_lets_go_of_the_answers_that_wait() {
+    let mut bench = Bench::connected(profile("warp"));
+    let answer = [("198.51.100.1".parse().unwrap(), Duration::from_secs(60))];
+    bench.engine.handle_learnt(1, &answer, bench.now);
+    bench.seen();
+    let fetched = Fetched::Device(Box::new(registration()), Box::new(profile("1dot1")));
+    bench.engine.handle_profile(fetched, bench.now);
+    let released = bench.seen().released;
+    assert!(matches!(released.as_slice(), [(holds, Err(_))] if holds == &[1]), "{released:?}");
+}
+
+#[test]
+fn dns_only_asks_outside_and_checks_outside() {
+    let mut bench = Bench::new(Some(registration()), profile("1dot1"));
+    bench.engine.handle_command(Command::Connect, bench.now).unwrap();
+    let first = bench.seen();
+    assert_eq!(parts(&first.plans[0]), (false, false, false), "DNS is switched once it is proven");
+    bench.acknowledge(&first);
+    let proving = bench.seen();
+    assert_eq!((proving.checks.as_slice(), proving.services[0].inside), ([Check::Outside].as_slice(), false));
+    assert_eq!(proving.tunnels_started, 0);
+}
+
+#[test]
+fn traffic_only_starts_no_proxy() {
+    let mut bench = Bench::new(Some(registration()), profile("tunnelonly"));
+    bench.engine.handle_command(Command::Connect, bench.now).unwrap();
+    let seen = bench.seen();
+    bench.acknowledge(&seen);
+    bench.up();
+    bench.engine.handle_system_dns(vec!["192.168.1.1".parse().unwrap()], bench.now);
+    let seen = bench.seen();
+    assert_eq!(
+        (seen.services.len(), seen.checks.as_slice()),
+        (0, [Check::Inside, Check::Outside].as_slice())
+    );
+}
