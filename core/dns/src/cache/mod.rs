@@ -1,12 +1,28 @@
 //! A compact cache of answers, bounded in bytes.
+//!
+//! Entries lie in a log of 64 KiB chunks, one behind the other, as wire-form records behind a head of 14 bytes; an
+//! index of 4 bytes a slot finds them. 100,000 names of 20 bytes with an address each take 5.8 MB, index included.
+//! Chunks come as they are needed, up to the bound; then the oldest is filled anew, and of its entries those stay
+//! that were hit since. An entry whose time is over stays until then, to be served stale (RFC 8767).
+//!
+//! An answer is kept for the least TTL of its records, a day at most; that there is no such name or no such data
+//! for what the SOA record says, three hours at most (RFC 2308). Not kept are: what is cut (TC), errors of a
+//! resolver's own (so that nobody who recovers is thought to be down still), TTLs of 0, answers that are not sound,
+//! and answers with over 4 KiB of records.
 
+mod entry;
+mod index;
+mod judge;
 mod key;
+mod log;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 pub use key::{Key, KeyBuf, KeyFlags};
-pub use store::Cache;
+pub use store::{Cache, MIN_BYTES};
 
 /// Whose answer an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -35,6 +35,34 @@ pub fn restore(answer: &mut [u8], query: &[u8]) {
     }
 }
 
+/// Gives every letter of the question's name a case by chance (draft-vixie-dnsext-dns0x20): one bit a letter, from
+/// the lowest of the first byte on; letters that no bit is left for stay as they are. Who forges an answer must
+/// guess it too ([`has_same_question`]).
+pub fn randomise_case(query: &mut [u8], bits: &[u8]) {
+    let Some(place) = question_place(query) else { return };
+    let mut chance = bits.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1));
+    for byte in query.get_mut(HEADER_LEN..place.name_end).unwrap_or_default() {
+        // Lengths are below 64 and so no letters.
+        if byte.is_ascii_alphabetic() {
+            match chance.next() {
+                Some(true) => byte.make_ascii_uppercase(),
+                Some(false) => byte.make_ascii_lowercase(),
+                None => return,
+            }
+        }
+    }
+}
+
+/// Whether both have the same question, letter by letter.
+#[must_use]
+pub fn has_same_question(query: &[u8], answer: &[u8]) -> bool {
+    bytes_of_question(query).is_some_and(|question| bytes_of_question(answer) == Some(question))
+}
+
+fn bytes_of_question(message: &[u8]) -> Option<&[u8]> {
+    message.get(HEADER_LEN..question_place(message)?.end)
+}
+
 /// Cuts an answer of over `limit` bytes to its header, question and OPT record, and says so (TC): its asker comes
 /// again by TCP (RFC 2181, section 9).
 pub fn truncate(answer: &mut Vec<u8>, limit: usize) {

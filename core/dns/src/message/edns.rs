@@ -1,10 +1,21 @@
-//! EDNS(0) (RFC 6891): sizes and padding (RFC 7830, RFC 8467).
+//! EDNS(0) (RFC 6891): sizes, padding (RFC 7830, RFC 8467) and which options go how far.
 
+use super::splice::splice;
 use super::walk::{Record, counts, question_place, records};
 use super::{PLAIN_UDP_LIMIT, read_u16, record_type, write_u16};
 
-/// The option code of padding (RFC 7830).
-const PADDING: u16 = 12;
+/// Option codes (IANA, "DNS EDNS0 Option Codes").
+pub mod option_code {
+    /// A cookie between two hosts (RFC 7873).
+    pub const COOKIE: u16 = 10;
+    /// How long a TCP connection stays (RFC 7828).
+    pub const TCP_KEEPALIVE: u16 = 11;
+    /// Padding (RFC 7830).
+    pub const PADDING: u16 = 12;
+    /// An extended error (RFC 8914).
+    pub const EXTENDED_ERROR: u16 = 15;
+}
+
 /// Bytes of the longest payload of a UDP datagram over IPv4.
 const MAX_UDP: usize = 65_507;
 /// Bytes of an OPT record without options, and of one option without its value.
@@ -22,22 +33,22 @@ pub struct Edns {
     pub dnssec_ok: bool,
 }
 
-fn find(message: &[u8]) -> Option<Record> {
+/// The OPT record: its owner is the root.
+pub(crate) fn is_opt(record: &Record) -> bool {
+    record.kind == record_type::OPT && record.data == record.start + OPT_LEN
+}
+
+pub(crate) fn find(message: &[u8]) -> Option<Record> {
     let question = question_place(message)?;
-    records(message, question.end).flatten().find(|record| {
-        // Its name is the root.
-        record.kind == record_type::OPT && record.data == record.start + OPT_LEN
-    })
+    records(message, question.end).flatten().find(is_opt)
 }
 
 /// Reads the OPT record; none where there is none.
 #[must_use]
 pub fn edns(message: &[u8]) -> Option<Edns> {
     let record = find(message)?;
-    let payload_size = read_u16(message, record.start + 3)?;
-    let version = *message.get(record.start + 6)?;
-    let dnssec_ok = message.get(record.start + 7)? & 0x80 != 0;
-    Some(Edns { payload_size, version, dnssec_ok })
+    let [_, version, flags, _] = record.ttl.to_be_bytes();
+    Some(Edns { payload_size: record.class, version, dnssec_ok: flags & 0x80 != 0 })
 }
 
 /// The longest UDP answer that the sender of `query` takes, in bytes.
@@ -49,60 +60,92 @@ pub fn udp_limit(query: &[u8]) -> usize {
 /// Lowers the size that a query asks for to `limit` bytes; one without EDNS stays as it is.
 pub fn clamp_payload_size(query: &mut [u8], limit: u16) {
     if let Some(record) = find(query)
-        && read_u16(query, record.start + 3).is_some_and(|size| size > limit)
+        && record.class > limit
     {
         write_u16(query, record.start + 3, limit);
     }
 }
 
 /// Pads a query to a multiple of `block` bytes (RFC 8467, section 4.1), with an OPT record of `payload_size` where
-/// it has none. A query that already has padding, or whose OPT record is not its last, stays as it is.
+/// it has none. A query that already has padding stays as it is.
 ///
 /// Says whether an OPT record was added, so that the answer's is taken out again ([`remove_edns`]).
 pub fn pad(query: &mut Vec<u8>, block: usize, payload_size: u16) -> bool {
     let found = find(query);
     let added = found.is_none() && add_edns(query, payload_size);
     let Some(record) = found.or_else(|| find(query)) else { return added };
-    let padded = options(query, record).any(|(code, ..)| code == PADDING);
-    if padded || record.end != query.len() || block == 0 {
+    if block == 0 || options(query, record).any(|(code, ..)| code == option_code::PADDING) {
         return added;
     }
     let length = (query.len() + OPTION_LEN).next_multiple_of(block) - query.len() - OPTION_LEN;
-    let data = record.end - record.data + OPTION_LEN + length;
-    if let (Ok(value), Ok(data)) = (u16::try_from(length), u16::try_from(data)) {
-        write_u16(query, record.data - 2, data);
-        query.extend_from_slice(&PADDING.to_be_bytes());
-        query.extend_from_slice(&value.to_be_bytes());
-        query.resize(query.len() + length, 0);
-    }
+    add_option(query, option_code::PADDING, &vec![0; length]);
     added
 }
 
-/// Takes padding out of an answer, so that it is not sent on to who did not ask for it. An answer whose OPT record
-/// is not its last stays as it is, since names behind it may be pointed at.
+/// Takes padding out of an answer, so that it is not sent on to who did not ask for it.
 pub fn remove_padding(answer: &mut Vec<u8>) {
-    let Some(record) = find(answer).filter(|record| record.end == answer.len()) else { return };
-    let mut kept = Vec::new();
-    for (code, start, end) in options(answer, record) {
-        if code != PADDING {
-            kept.extend_from_slice(answer.get(start..end).unwrap_or_default());
-        }
-    }
-    if kept.len() < record.end - record.data {
-        write_u16(answer, record.data - 2, u16::try_from(kept.len()).unwrap_or(0));
-        answer.truncate(record.data);
-        answer.extend_from_slice(&kept);
+    keep_options(answer, |code| code != option_code::PADDING);
+}
+
+/// Takes the OPT record out of an answer to who sent none.
+pub fn remove_edns(answer: &mut Vec<u8>) {
+    let Some(record) = find(answer) else { return };
+    let additional = counts(answer).map_or(0, |counts| counts.additional);
+    if let Some(fewer) = additional.checked_sub(1)
+        && splice(answer, record.start, record.end - record.start, &[])
+    {
+        write_u16(answer, 10, fewer);
     }
 }
 
-/// Takes the OPT record out of an answer to who sent none. Not where it is not the last record.
-pub fn remove_edns(answer: &mut Vec<u8>) {
-    let Some(record) = find(answer).filter(|record| record.end == answer.len()) else { return };
-    let additional = counts(answer).map_or(0, |counts| counts.additional);
-    if let Some(fewer) = additional.checked_sub(1) {
-        answer.truncate(record.start);
-        write_u16(answer, 10, fewer);
+/// Whether an option matters between two neighbours alone, and so goes no further than to Weft.
+fn is_hop_by_hop(code: u16) -> bool {
+    matches!(code, option_code::COOKIE | option_code::TCP_KEEPALIVE | option_code::PADDING)
+}
+
+/// Whether a query has options that matter to who answers it (a client subnet, NSID, any that is not known here).
+/// Its answer is for it alone: it comes from no cache and goes into none.
+#[must_use]
+pub fn has_end_to_end_options(query: &[u8]) -> bool {
+    find(query).is_some_and(|record| options(query, record).any(|(code, ..)| !is_hop_by_hop(code)))
+}
+
+/// Takes the options out of a query that matter between it and Weft alone: cookie, keep-alive and padding. Others
+/// stay; says whether there are any, as [`has_end_to_end_options`] does.
+pub fn strip_hop_options(query: &mut Vec<u8>) -> bool {
+    keep_options(query, |code| !is_hop_by_hop(code));
+    has_end_to_end_options(query)
+}
+
+/// Takes the options out of the OPT record whose code `keep` refuses.
+pub(crate) fn keep_options(message: &mut Vec<u8>, keep: impl Fn(u16) -> bool) {
+    let Some(record) = find(message) else { return };
+    if options(message, record).all(|(code, ..)| keep(code)) {
+        return;
     }
+    let mut kept = Vec::new();
+    for (code, start, end) in options(message, record) {
+        if keep(code) {
+            kept.extend_from_slice(message.get(start..end).unwrap_or_default());
+        }
+    }
+    if splice(message, record.data, record.end - record.data, &kept) {
+        write_u16(message, record.data - 2, u16::try_from(kept.len()).unwrap_or(0));
+    }
+}
+
+/// Adds an option behind those of the OPT record. False, and nothing is changed, where there is no such record or
+/// the message would get too long.
+pub(crate) fn add_option(message: &mut Vec<u8>, code: u16, value: &[u8]) -> bool {
+    let Some(record) = find(message) else { return false };
+    let data = record.end - record.data + OPTION_LEN + value.len();
+    let (Ok(length), Ok(data)) = (u16::try_from(value.len()), u16::try_from(data)) else { return false };
+    let option = [&code.to_be_bytes(), &length.to_be_bytes(), value].concat();
+    if !splice(message, record.end, 0, &option) {
+        return false;
+    }
+    write_u16(message, record.data - 2, data);
+    true
 }
 
 /// Appends an OPT record without options.
@@ -119,7 +162,7 @@ pub(crate) fn add_edns(message: &mut Vec<u8>, payload_size: u16) -> bool {
 }
 
 /// The options of an OPT record: code, start and end of the whole option. Ends at the first that does not fit.
-fn options(message: &[u8], record: Record) -> impl Iterator<Item = (u16, usize, usize)> {
+pub(crate) fn options(message: &[u8], record: Record) -> impl Iterator<Item = (u16, usize, usize)> {
     let mut at = record.data;
     std::iter::from_fn(move || {
         let code = read_u16(message, at)?;

@@ -3,20 +3,41 @@
 //! A forwarder changes little of what passes: an id, an EDNS size, padding. Doing that in place keeps everything
 //! else as it was, unknown types and options included (RFC 3597).
 
+mod chain;
 mod edit;
 mod edns;
+mod extended;
 mod make;
 mod name;
+mod present;
+mod splice;
 mod walk;
+mod zone;
 
-pub use edit::{is_truncated, rcode, restore, set_id, truncate};
-pub use edns::{Edns, clamp_payload_size, edns, pad, remove_edns, remove_padding, udp_limit};
+#[cfg(test)]
+mod tests;
+
+pub use chain::{Resolved, remove_hints, resolved};
+pub use edit::{has_same_question, is_truncated, randomise_case, rcode, restore, set_id, truncate};
+pub use edns::{
+    Edns, clamp_payload_size, edns, has_end_to_end_options, option_code, pad, remove_edns, remove_padding,
+    strip_hop_options, udp_limit,
+};
+pub use extended::{add_extended_error, extended_errors, info_code};
 pub use make::{addresses, error, servfail};
 pub use name::{MAX_NAME, Name};
+pub use present::{Class, RecordType, ResponseCode};
 pub use walk::{
     MessageError, Question, QuestionPlace, Record, Section, id, is_answer, is_well_formed, opcode, question,
     question_place, records,
 };
+pub use zone::{answer_lines, record_line};
+
+pub(crate) use chain::ttl_of;
+pub(crate) use edit::set_dnssec_ok;
+pub(crate) use edns::{add_edns, is_opt, options};
+pub(crate) use splice::has_sound_names;
+pub(crate) use walk::{plain_name_end, record_at};
 
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 12;
@@ -42,18 +63,82 @@ pub mod response_code {
     pub const REFUSED: u8 = 5;
 }
 
-/// Record types (RFC 1035, 1995, 3596, 6891).
+/// Record types (IANA, "Resource Record (RR) TYPEs") that are treated by what they are.
 pub mod record_type {
     /// An IPv4 address.
     pub const A: u16 = 1;
+    /// A name server.
+    pub const NS: u16 = 2;
+    /// A mail destination (obsolete).
+    pub const MD: u16 = 3;
+    /// A mail forwarder (obsolete).
+    pub const MF: u16 = 4;
+    /// The canonical name.
+    pub const CNAME: u16 = 5;
+    /// The start of a zone.
+    pub const SOA: u16 = 6;
+    /// A mailbox.
+    pub const MB: u16 = 7;
+    /// A member of a mail group.
+    pub const MG: u16 = 8;
+    /// A renamed mailbox.
+    pub const MR: u16 = 9;
+    /// A name that is pointed at.
+    pub const PTR: u16 = 12;
+    /// Who is responsible for a mailbox.
+    pub const MINFO: u16 = 14;
+    /// A mail exchange.
+    pub const MX: u16 = 15;
+    /// Text.
+    pub const TXT: u16 = 16;
+    /// A responsible person.
+    pub const RP: u16 = 17;
+    /// A server of AFS.
+    pub const AFSDB: u16 = 18;
+    /// A host to route through.
+    pub const RT: u16 = 21;
+    /// A signature (RFC 2535).
+    pub const SIG: u16 = 24;
+    /// Names of X.400.
+    pub const PX: u16 = 26;
     /// An IPv6 address.
     pub const AAAA: u16 = 28;
+    /// What there is not (obsolete).
+    pub const NXT: u16 = 30;
+    /// Where a service is.
+    pub const SRV: u16 = 33;
+    /// A rule to rewrite a name by.
+    pub const NAPTR: u16 = 35;
+    /// A key exchanger.
+    pub const KX: u16 = 36;
+    /// Where a whole subtree is.
+    pub const DNAME: u16 = 39;
     /// EDNS(0)'s pseudo record.
     pub const OPT: u16 = 41;
+    /// The digest of a zone's key.
+    pub const DS: u16 = 43;
+    /// A signature.
+    pub const RRSIG: u16 = 46;
+    /// What there is not.
+    pub const NSEC: u16 = 47;
+    /// A zone's key.
+    pub const DNSKEY: u16 = 48;
+    /// How a service is reached.
+    pub const SVCB: u16 = 64;
+    /// How an HTTPS service is reached.
+    pub const HTTPS: u16 = 65;
+    /// A key agreed on.
+    pub const TKEY: u16 = 249;
+    /// A signature of the whole message.
+    pub const TSIG: u16 = 250;
     /// A part of a zone.
     pub const IXFR: u16 = 251;
     /// A whole zone.
     pub const AXFR: u16 = 252;
+    /// Every type.
+    pub const ANY: u16 = 255;
+    /// Who may issue certificates.
+    pub const CAA: u16 = 257;
 }
 
 /// Two bytes at `at`, big-endian.
@@ -65,6 +150,13 @@ pub(crate) fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
 /// Writes two bytes at `at`, big-endian; nothing where they lie outside.
 pub(crate) fn write_u16(bytes: &mut [u8], at: usize, value: u16) {
     if let Some(room) = at.checked_add(2).and_then(|end| bytes.get_mut(at..end)) {
+        room.copy_from_slice(&value.to_be_bytes());
+    }
+}
+
+/// Writes four bytes at `at`, big-endian; nothing where they lie outside.
+pub(crate) fn write_u32(bytes: &mut [u8], at: usize, value: u32) {
+    if let Some(room) = at.checked_add(4).and_then(|end| bytes.get_mut(at..end)) {
         room.copy_from_slice(&value.to_be_bytes());
     }
 }

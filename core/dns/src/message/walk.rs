@@ -178,6 +178,11 @@ fn record(message: &[u8], start: usize, section: Section) -> Option<Record> {
     (end <= message.len()).then_some(record)
 }
 
+/// The record that begins at `start`, whatever its section.
+pub(crate) fn record_at(message: &[u8], start: usize) -> Option<Record> {
+    record(message, start, Section::Answer)
+}
+
 /// The offset behind an uncompressed name of at most [`MAX_NAME`] bytes.
 pub(crate) fn plain_name_end(message: &[u8], at: usize) -> Option<usize> {
     let mut end = at;
@@ -198,7 +203,7 @@ pub(crate) fn plain_name_end(message: &[u8], at: usize) -> Option<usize> {
 }
 
 /// The offset behind a name that may end in a pointer.
-fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
+pub(crate) fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     loop {
         let length = usize::from(*message.get(at)?);
         match length {
