@@ -126,9 +126,9 @@ pub fn compile_plan(inputs: &PlanInputs<'_>, number: PlanNumber) -> Plan {
         let excluded_routes = sentinels.complement().to_minimal_cidrs();
         return Plan { interface: Some(interface(inputs)), routes, excluded_routes, dns, ..nothing };
     }
-    let (learnt, blocked) = learnt_plan(inputs);
     let together = inputs.learnt.filter(|_| inputs.learnt_apart().is_none());
     let set = TunnelSet::compile(&PlanInputs { learnt: together, ..*inputs });
+    let (learnt, blocked) = learnt_plan(inputs, &set);
     let firewall = FirewallPlan::Enforced {
         tunnelled: set.captured.union(&blocked).to_minimal_cidrs(),
         openings: openings(inputs, &set),
@@ -155,12 +155,12 @@ fn interface(inputs: &PlanInputs<'_>) -> InterfacePlan {
 
 /// What the shell takes apart from the routes, and what of it is blocked instead: an included address of IPv6 where
 /// the interface carries none.
-fn learnt_plan(inputs: &PlanInputs<'_>) -> (LearntPlan, NetSet) {
+fn learnt_plan(inputs: &PlanInputs<'_>, set: &TunnelSet) -> (LearntPlan, NetSet) {
     let mode = inputs.settings.split_tunnel.value.mode;
     let Some(learnt) = inputs.learnt_apart() else {
         return (LearntPlan { mode, addresses: Vec::new() }, NetSet::empty());
     };
-    let moved = learnt.intersect(&TunnelSet::compile(&PlanInputs { learnt: None, ..*inputs }).learnable);
+    let moved = learnt.intersect(&set.learnable);
     let blocked = match mode {
         SplitTunnelMode::Include if !inputs.takes_v6() => moved.only_v6(),
         _ => NetSet::empty(),
@@ -367,6 +367,111 @@ mod tests {
             assert!(openings.is_empty());
             assert!(plan.interface.is_none() && plan.routes.is_empty() && plan.dns.is_none());
         }
+    }
+
+    fn learnt(texts: &[&str]) -> NetSet {
+        texts.iter().map(|text| text.parse::<IpAddr>().unwrap()).collect()
+    }
+
+    fn texts(addresses: &[IpAddr]) -> String {
+        addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn learnt_addresses_stand_apart_from_the_routes_that_they_change() {
+        let all = ["2001:db8::7", "198.51.100.7", "127.0.0.1", "172.64.128.1", "203.0.113.10", "10.1.1.1"];
+        let (learnt, registration) = (learnt(&all), orchestrated());
+        let cases = [
+            (r#"{"exclude":[{"host":"example.com"},{"address":"10.0.0.0/8"}]}"#, "198.51.100.7 2001:db8::7"),
+            (r#"{"include":[{"host":"example.com"}]}"#, "10.1.1.1 198.51.100.7 2001:db8::7"),
+        ];
+        for (json, expected) in cases {
+            let settings = settings(json);
+            let plain = PlanInputs::new(&settings, Some(&registration), PlanPhase::Connected);
+            let plan = compile_plan(&PlanInputs { learnt: Some(&learnt), ..plain }, 1);
+            assert_eq!(texts(&plan.learnt.addresses), expected, "{json}");
+            assert_eq!(plan.learnt.mode, settings.split_tunnel.value.mode);
+            let without = compile_plan(&plain, 1);
+            assert_eq!((&plan.routes, &plan.firewall), (&without.routes, &without.firewall), "{json}");
+            let blocked = PlanInputs { phase: PlanPhase::Blocked, learnt: Some(&learnt), ..plain };
+            assert_eq!(compile_plan(&blocked, 1).learnt, plan.learnt, "what is blocked follows them too");
+        }
+    }
+
+    #[test]
+    fn where_queries_come_by_the_tunnel_learnt_addresses_are_routes() {
+        let (learnt, registration) = (learnt(&["198.51.100.7"]), orchestrated());
+        let sentinels = ["100.100.100.53".parse().unwrap()];
+        for (json, routed) in [(r#"{"exclude":[]}"#, false), (r#"{"include":[]}"#, true)] {
+            let settings = settings(json);
+            let inputs = PlanInputs {
+                learnt: Some(&learnt),
+                sentinels: &sentinels,
+                ..PlanInputs::new(&settings, Some(&registration), PlanPhase::Connected)
+            };
+            let plan = compile_plan(&inputs, 1);
+            assert!(plan.learnt.addresses.is_empty());
+            let routes: NetSet = plan.routes.iter().collect();
+            assert_eq!(routes.contains("198.51.100.7".parse().unwrap()), routed, "{json}");
+            assert_eq!(routes.complement(), plan.excluded_routes.iter().collect());
+        }
+    }
+
+    #[test]
+    fn dns_only_by_the_tunnel_routes_the_fronts_addresses_alone() {
+        let (settings, registration) = (settings(r#"{"service_mode_v2":{"mode":"1dot1"}}"#), orchestrated());
+        let sentinels = ["100.100.100.53".parse().unwrap(), "fd01:db8:1111::53".parse().unwrap()];
+        let inputs = |phase| PlanInputs {
+            sentinels: &sentinels,
+            ..PlanInputs::new(&settings, Some(&registration), phase)
+        };
+        let plan = compile_plan(&inputs(PlanPhase::Connected), 1);
+        assert_eq!(plan.firewall, FirewallPlan::Open);
+        assert_eq!(plan.dns.unwrap().servers, sentinels);
+        assert_eq!(plan.routes.iter().collect::<NetSet>(), sentinels.into_iter().collect());
+        assert_eq!(
+            plan.excluded_routes.iter().collect::<NetSet>().complement(),
+            sentinels.into_iter().collect()
+        );
+        assert!(plan.interface.is_some());
+        for phase in [PlanPhase::Connecting, PlanPhase::Blocked, PlanPhase::Disconnected] {
+            assert!(compile_plan(&inputs(phase), 1).same_state(&Plan::disconnected(1)), "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_portal_opens_the_former_resolvers_that_the_firewall_holds() {
+        let (settings, registration) = (settings("{}"), orchestrated());
+        let system = ["198.51.100.53".parse().unwrap(), "192.168.1.1".parse().unwrap()];
+        for (portal, expected) in [(false, 0), (true, 2)] {
+            let inputs = PlanInputs {
+                system_resolvers: &system,
+                portal,
+                ..PlanInputs::new(&settings, Some(&registration), PlanPhase::Connected)
+            };
+            let FirewallPlan::Enforced { openings, .. } = compile_plan(&inputs, 1).firewall else {
+                panic!("open")
+            };
+            let portals: Vec<_> = openings.iter().filter(|opening| opening.purpose == "portal").collect();
+            assert_eq!(portals.len(), expected, "UDP and TCP of the one that is not outside anyway");
+            assert!(portals.iter().all(|opening| opening.remote == "198.51.100.53:53".parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn below_the_least_mtu_an_included_host_of_ipv6_is_blocked() {
+        let settings = settings(r#"{"mtu":1200,"include":[{"host":"example.com"}]}"#);
+        let (learnt, registration) = (learnt(&["198.51.100.7", "2001:db8::7"]), orchestrated());
+        let inputs = PlanInputs {
+            learnt: Some(&learnt),
+            ..PlanInputs::new(&settings, Some(&registration), PlanPhase::Connected)
+        };
+        let plan = compile_plan(&inputs, 1);
+        assert_eq!(texts(&plan.learnt.addresses), "198.51.100.7", "the interface has no IPv6");
+        let FirewallPlan::Enforced { tunnelled, .. } = plan.firewall else { panic!("open") };
+        let tunnelled: NetSet = tunnelled.iter().collect();
+        assert!(tunnelled.contains("2001:db8::7".parse().unwrap()));
+        assert!(!tunnelled.contains("198.51.100.7".parse().unwrap()), "the shell takes it apart");
     }
 
     #[test]

@@ -169,7 +169,7 @@ mod tests {
     fn the_profile_decides_what_it_names() {
         let settings = compile(
             r#"{"name":"Office","mtu":1420,"include":[{"address":"203.0.113.0/24"},{"host":"*.example.com"}],
-                "fallback_domains":[],"dns_search_suffixes":["corp.example"],"switch_locked":true}"#,
+                "fallback_domains":[],"dns_search_suffixes":["corp.example"],"switch_locked":true,"captive_portal":60}"#,
             None,
         );
         assert_eq!(settings.profile_name.as_deref(), Some("Office"));
@@ -178,6 +178,7 @@ mod tests {
         assert_eq!(settings.split_tunnel.value.hosts.len(), 1);
         assert_eq!(settings.fallback_domains, Setting { value: Vec::new(), origin: Origin::NetworkPolicy });
         assert_eq!(settings.switch_locked, Setting { value: true, origin: Origin::NetworkPolicy });
+        assert_eq!(settings.captive_portal, Setting { value: 60, origin: Origin::NetworkPolicy });
         assert_eq!(settings.support_url.origin, Origin::Default);
     }
 

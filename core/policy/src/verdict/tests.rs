@@ -192,3 +192,37 @@ proptest! {
         prop_assert_eq!(verdict == Verdict::Tunnel, may);
     }
 }
+
+/// What becomes of a packet of the device's own to `destination`.
+fn judged(inputs: &PlanInputs<'_>, destination: &str) -> Verdict {
+    VerdictSnapshot::compile(inputs).judge(&run(OWN_V4, destination, 60))
+}
+
+#[test]
+fn packets_to_a_learnt_address_that_still_come_by_the_interface_go_into_the_tunnel() {
+    let registration = orchestrated();
+    let learnt = ["198.51.100.7".parse::<IpAddr>().unwrap()].into_iter().collect();
+    for json in [r#"{"exclude":[]}"#, r#"{"include":[]}"#] {
+        let settings = compile_settings(Some(&profile(json)), Some(&registration), &UserChoices::default());
+        let plain = PlanInputs::new(&settings, Some(&registration), PlanPhase::Connected);
+        let inputs = PlanInputs { learnt: Some(&learnt), ..plain };
+        assert_eq!(judged(&inputs, "198.51.100.7"), Verdict::Tunnel, "{json}");
+        let routes = |inputs| VerdictSnapshot::compile(inputs).routes("198.51.100.7".parse().unwrap());
+        assert_ne!(routes(&inputs), routes(&plain), "{json}");
+    }
+}
+
+#[test]
+fn in_dns_only_nothing_passes_but_what_is_for_the_front() {
+    let registration = orchestrated();
+    let json = r#"{"service_mode_v2":{"mode":"1dot1"}}"#;
+    let settings = compile_settings(Some(&profile(json)), Some(&registration), &UserChoices::default());
+    let sentinels = ["100.100.100.53".parse().unwrap()];
+    let inputs = PlanInputs {
+        sentinels: &sentinels,
+        ..PlanInputs::new(&settings, Some(&registration), PlanPhase::Connected)
+    };
+    assert_eq!(judged(&inputs, "100.100.100.53"), Verdict::Own);
+    assert_eq!(judged(&inputs, "198.51.100.7"), Verdict::Drop(DropReason::NotTunnelled));
+    assert_eq!(judged(&inputs, "172.64.128.1"), Verdict::Drop(DropReason::NotTunnelled));
+}
