@@ -1,26 +1,28 @@
-//! Queries, the connection they share, and when it is given up.
+//! Queries: how they are sent, and what is an answer to them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, header};
-use tokio::sync::watch;
 use weft_dns::message::{self, SAFE_UDP_LIMIT};
 use weft_model::Secret;
 
-use super::connection::{Connection, MEDIA_TYPE};
+use super::connection::{Lease, MEDIA_TYPE};
+use super::open::Opener;
+use super::pool::Pool;
 use super::{Dial, DohError};
-use crate::http::AbortOnDrop;
 use crate::tls::{TlsClient, Trust};
 
-/// For a connection with its handshakes: less than a query's deadline, so that those who wait for it hear why.
-const CONNECT: Duration = Duration::from_secs(4);
-/// How long a connection may be silent while a query waits on it; TCP sends a lost segment again within that time.
-const SILENCE: Duration = Duration::from_secs(2);
+/// How long a connection may be silent at least while a query waits on it. Then it is asked for a sign of life, and
+/// when that too stays out for as long, the query is sent over another connection as well. TCP sends a lost segment again
+/// within this time.
+const SILENCE: Duration = Duration::from_millis(300);
 /// Queries are padded to a multiple of this many bytes (RFC 8467, section 4.1).
 const BLOCK: usize = 128;
+/// Bytes of an OPT record with one option that is empty.
+const EDNS_LEN: usize = 15;
 
 /// Which resolver, and as whom.
 pub struct DohConfig {
@@ -36,7 +38,7 @@ pub struct DohConfig {
     pub token: Option<Secret>,
 }
 
-/// A client of one resolver. Clones share its connection.
+/// A client of one resolver. Clones share its connections.
 #[derive(Clone)]
 pub struct DohClient {
     inner: Arc<Inner>,
@@ -45,33 +47,7 @@ pub struct DohClient {
 struct Inner {
     uri: Uri,
     token: Option<HeaderValue>,
-    opener: Arc<Opener>,
-    current: Mutex<Current>,
-    silence: Duration,
-}
-
-/// What it takes to open a connection.
-struct Opener {
-    name: String,
-    tls: TlsClient,
-    dial: Box<dyn Dial>,
-}
-
-/// How opening a connection ended; none while it goes on.
-type Opened = Option<Result<Connection, DohError>>;
-
-/// The connection in use, or the one that is being opened.
-#[derive(Default)]
-struct Current {
-    opening: Option<Opening>,
-    /// The number of the last one.
-    number: u64,
-}
-
-struct Opening {
-    opened: watch::Receiver<Opened>,
-    /// Opens it; a query that is given up does not stop that, since others wait for it too.
-    _task: AbortOnDrop,
+    pool: Arc<Pool>,
 }
 
 impl std::fmt::Debug for DohClient {
@@ -110,9 +86,7 @@ impl DohClient {
         let inner = Inner {
             uri: uri.map_err(|error| unusable(&error))?,
             token: token.transpose().map_err(|error| unusable(&error))?,
-            opener: Arc::new(Opener { name: config.name, tls, dial }),
-            current: Mutex::default(),
-            silence,
+            pool: Pool::new(Opener::new(config.name, tls, dial, silence)),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -123,10 +97,12 @@ impl DohClient {
     /// # Errors
     /// A [`DohError`], at the deadline at the latest.
     pub async fn query(&self, query: &[u8], deadline: Instant) -> Result<Vec<u8>, DohError> {
-        let mut padded = query.to_vec();
+        let mut padded = Vec::with_capacity(query.len() + EDNS_LEN + BLOCK);
+        padded.extend_from_slice(query);
         let added_edns = message::pad(&mut padded, BLOCK, SAFE_UDP_LIMIT);
         let asked = tokio::time::timeout_at(deadline.into(), self.inner.ask(padded.into()));
         let mut answer = asked.await.map_err(|_| DohError::TimedOut)??;
+        super::check(&answer, query)?;
         message::remove_padding(&mut answer);
         if added_edns {
             message::remove_edns(&mut answer);
@@ -134,55 +110,58 @@ impl DohClient {
         Ok(answer)
     }
 
-    /// Gives up the connection: the network is another one. Queries under way are sent once more.
+    /// Gives up the connections: the network is another one. Queries under way are sent once more.
     pub fn reset(&self) {
-        let opening = self.inner.lock().opening.take();
-        if let Some(Ok(connection)) = opening.as_ref().and_then(|opening| opening.opened.borrow().clone()) {
-            connection.abort();
-        }
+        self.inner.pool.reset();
     }
 }
 
 impl Inner {
+    /// Asks, and once more over another connection where the first one ended or is silent. One that is only slow may
+    /// still answer first.
     async fn ask(&self, body: Bytes) -> Result<Vec<u8>, DohError> {
-        match self.attempt(body.clone()).await {
-            Err(error) if error.is_worth_another() => self.attempt(body).await,
-            result => result,
+        let lease = match self.pool.lease().await {
+            Err(error) if error.is_of_connection() => self.pool.lease().await?,
+            other => other?,
+        };
+        let asked = Instant::now();
+        let mut exchange = std::pin::pin!(lease.exchange(self.head(body.len()), body.clone()));
+        match lease.listen(exchange.as_mut()).await {
+            Some(result) => match self.judge(&lease, result) {
+                Err(error) if error.is_worth_another() => self.ask_again(body).await,
+                result => result,
+            },
+            None => {
+                self.pool.distrust(asked);
+                tokio::select! {
+                    Ok(answer) = exchange => Ok(answer),
+                    answer = self.ask_again(body) => answer,
+                }
+            }
         }
     }
 
-    /// One attempt, on the connection in use or a new one. A connection that failed it is not used again.
-    async fn attempt(&self, body: Bytes) -> Result<Vec<u8>, DohError> {
-        let connection = self.connection().await?;
-        let mut heard = connection.heard();
-        let mut exchange = std::pin::pin!(connection.exchange(self.head(body.len()), body));
-        let result = loop {
-            match tokio::time::timeout(self.silence, &mut exchange).await {
-                Ok(result) => break result,
-                // It lives; the answer takes its time.
-                Err(_) if connection.heard() != heard => heard = connection.heard(),
-                Err(_) => break Err(DohError::Silent),
+    async fn ask_again(&self, body: Bytes) -> Result<Vec<u8>, DohError> {
+        let lease = self.pool.lease().await?;
+        let asked = Instant::now();
+        let exchange = std::pin::pin!(lease.exchange(self.head(body.len()), body));
+        match lease.listen(exchange).await {
+            Some(result) => self.judge(&lease, result),
+            None => {
+                self.pool.distrust(asked);
+                Err(DohError::Silent)
             }
-        };
-        if result.as_ref().is_err_and(DohError::is_of_connection) {
-            let mut current = self.lock();
-            // Others may have put a new one there already.
-            if current.number == connection.number {
-                current.opening = None;
-            }
+        }
+    }
+
+    /// What an exchange says of its connection.
+    fn judge(&self, lease: &Lease, result: Result<Vec<u8>, DohError>) -> Result<Vec<u8>, DohError> {
+        match &result {
+            Ok(_) => self.pool.praise(lease.connection()),
+            Err(error) if error.is_of_connection() => self.pool.blame(lease.connection()),
+            Err(_) => {}
         }
         result
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The connection in use, else a new one. Only one is opened at a time, and all who wait for it hear if it fails.
-    async fn connection(&self) -> Result<Connection, DohError> {
-        let mut opened = self.lock().opened(&self.opener);
-        let opened = opened.wait_for(Option::is_some).await.map(|opened| opened.clone());
-        opened.ok().flatten().unwrap_or_else(|| Err(DohError::Lost("the network is another one".to_owned())))
     }
 
     fn head(&self, length: usize) -> Request<()> {
@@ -197,37 +176,5 @@ impl Inner {
             headers.insert(header::AUTHORIZATION, token.clone());
         }
         head
-    }
-}
-
-impl Current {
-    fn opened(&mut self, opener: &Arc<Opener>) -> watch::Receiver<Opened> {
-        if let Some(opening) = &self.opening {
-            let usable = match &*opening.opened.borrow() {
-                None => true,
-                Some(Ok(connection)) => !connection.has_ended(),
-                Some(Err(_)) => false,
-            };
-            if usable {
-                return opening.opened.clone();
-            }
-        }
-        self.number += 1;
-        let (number, opener) = (self.number, Arc::clone(opener));
-        let (tell, opened) = watch::channel(None);
-        let task = tokio::spawn(async move {
-            let result = tokio::time::timeout(CONNECT, opener.open(number)).await;
-            let result = result.unwrap_or_else(|_| Err(DohError::Unreachable("no answer".to_owned())));
-            tell.send_replace(Some(result));
-        });
-        self.opening = Some(Opening { opened: opened.clone(), _task: AbortOnDrop(task) });
-        opened
-    }
-}
-
-impl Opener {
-    async fn open(&self, number: u64) -> Result<Connection, DohError> {
-        let stream = self.dial.dial().await.map_err(|error| DohError::Unreachable(error.to_string()))?;
-        Connection::open(number, &self.name, &self.tls, stream).await
     }
 }

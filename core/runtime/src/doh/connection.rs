@@ -1,16 +1,19 @@
-//! One HTTP/2 connection and the queries on it.
+//! One HTTP/2 connection, the queries on it, and whether it lives.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::client::SendRequest;
+use h2::{Ping, PingPong, RecvStream};
 use http::{Request, Response, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio_rustls::client::TlsStream;
 
 use super::dial::BoxedStream;
@@ -25,23 +28,91 @@ const MAX_HEADERS: u32 = 16 << 10;
 /// Bytes of answers that may be on their way, over all queries; a query's own window is an answer's longest.
 const WINDOW: u32 = 1 << 20;
 
+/// For how long nothing may have been heard on a connection before its next query asks for a sign of life at once.
+/// Networks forget connections after half a minute of silence at the earliest.
+const FORGOTTEN: Duration = Duration::from_secs(30);
+/// The longest time that a connection may be silent while a query waits on it, however slowly it was opened.
+const MAX_SILENCE: Duration = Duration::from_secs(2);
+
 /// An HTTP/2 connection. Clones share it; with the last one it ends.
 #[derive(Clone)]
 pub(super) struct Connection {
-    /// Tells it from others.
-    pub(super) number: u64,
     sender: SendRequest<Bytes>,
-    heard: Arc<AtomicU64>,
-    driver: Arc<AbortOnDrop>,
+    shared: Arc<Shared>,
 }
 
+struct Shared {
+    heard: Arc<Heard>,
+    pings: Mutex<Option<PingPong>>,
+    /// How long it may be silent while a query waits on it: as long as it took to open it, which is two round trips
+    /// at least.
+    silence: Duration,
+    under_way: AtomicUsize,
+    /// Milliseconds from [`Heard::opened`] to the end of the last query.
+    used: AtomicU64,
+    answered: AtomicBool,
+    room: Arc<Room>,
+    driver: AbortOnDrop,
+}
+
+/// Streams of a connection whose server has not said yet how many it allows: the fewest that it should (RFC 9113,
+/// section 6.5.2).
+const STREAMS: usize = 100;
+
+/// What the connections of a pool have in common: who waits for a place on any of them.
+pub(super) struct Room {
+    waiting: AtomicUsize,
+    freed: Notify,
+    /// How many streams the server allowed on a connection last.
+    streams: AtomicUsize,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { waiting: AtomicUsize::new(0), freed: Notify::new(), streams: AtomicUsize::new(STREAMS) }
+    }
+}
+
+impl Room {
+    /// Counts somebody who waits until it is dropped.
+    pub(super) fn enter(&self) -> Waiter<'_> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        Waiter(self)
+    }
+
+    /// A place that is given back from now on.
+    pub(super) fn freed(&self) -> Notified<'_> {
+        self.freed.notified()
+    }
+
+    fn note_free(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.freed.notify_one();
+        }
+    }
+}
+
+/// Somebody who waits for a place.
+pub(super) struct Waiter<'a>(&'a Room);
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A query's place on a connection.
+pub(super) struct Lease(Connection);
+
 impl Connection {
-    /// Shakes hands over a stream.
+    /// Shakes hands over a stream that was begun to be opened at `began`. It may be silent for `silence` at least.
     pub(super) async fn open(
-        number: u64,
         name: &str,
         tls: &TlsClient,
         stream: BoxedStream,
+        began: tokio::time::Instant,
+        silence: Duration,
+        room: Arc<Room>,
     ) -> Result<Self, DohError> {
         let stream = tls.connect(name, stream).await.map_err(|error| match error {
             TlsError::Handshake(detail) => DohError::Unreachable(detail),
@@ -50,9 +121,9 @@ impl Connection {
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(DohError::NoHttp2);
         }
-        let heard = Arc::new(AtomicU64::new(0));
+        let heard = Arc::new(Heard::default());
         let stream = Listened { stream, heard: Arc::clone(&heard) };
-        let (sender, connection) = h2::client::Builder::new()
+        let (sender, mut connection) = h2::client::Builder::new()
             .enable_push(false)
             .initial_window_size(MAX_ANSWER as u32 + 1)
             .initial_connection_window_size(WINDOW)
@@ -60,36 +131,139 @@ impl Connection {
             .handshake(stream)
             .await
             .map_err(|error| DohError::Unreachable(error.to_string()))?;
-        let driver = tokio::spawn(async move {
+        let pings = Mutex::new(connection.ping_pong());
+        let driver = AbortOnDrop(tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!("the connection to the resolver ended: {error}");
             }
-        });
-        Ok(Self { number, sender, heard, driver: Arc::new(AbortOnDrop(driver)) })
+        }));
+        let silence = began.elapsed().min(MAX_SILENCE).max(silence);
+        let shared = Shared {
+            heard,
+            pings,
+            silence,
+            under_way: AtomicUsize::new(0),
+            used: AtomicU64::new(0),
+            answered: AtomicBool::new(false),
+            room,
+            driver,
+        };
+        Ok(Self { sender, shared: Arc::new(shared) })
+    }
+
+    /// Whether the two are one.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// Whether it has ended.
     pub(super) fn has_ended(&self) -> bool {
-        self.driver.0.is_finished()
+        self.shared.driver.0.is_finished()
     }
 
     /// Ends it at once, and every query on it.
     pub(super) fn abort(&self) {
-        self.driver.0.abort();
+        self.shared.driver.0.abort();
     }
 
-    /// How often something was heard on it.
-    pub(super) fn heard(&self) -> u64 {
-        self.heard.load(Ordering::Relaxed)
+    fn under_way(&self) -> usize {
+        self.shared.under_way.load(Ordering::SeqCst)
     }
 
-    /// Sends a query and takes its answer.
+    /// Whether the server allows another stream. The first that it says on a connection is how many.
+    pub(super) fn has_room(&self) -> bool {
+        let streams = if self.shared.heard.times() > 0 {
+            let streams = self.sender.current_max_send_streams();
+            self.shared.room.streams.store(streams, Ordering::Relaxed);
+            streams
+        } else {
+            self.shared.room.streams.load(Ordering::Relaxed).min(STREAMS)
+        };
+        self.under_way() < streams
+    }
+
+    /// Whether there was no query on it for `time`.
+    pub(super) fn is_unused_for(&self, time: Duration) -> bool {
+        let used = Duration::from_millis(self.shared.used.load(Ordering::Relaxed));
+        self.under_way() == 0 && self.shared.heard.opened.elapsed().saturating_sub(used) > time
+    }
+
+    /// Notes that it gave an answer; whether that is the first.
+    pub(super) fn note_answer(&self) -> bool {
+        !self.has_answered() && !self.shared.answered.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether it ever gave an answer.
+    pub(super) fn has_answered(&self) -> bool {
+        self.shared.answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether something was heard on it since `moment`.
+    pub(super) fn was_heard_since(&self, moment: Instant) -> bool {
+        self.shared.heard.last() >= moment
+    }
+
+    /// A place on it, to be given back by dropping it.
+    pub(super) fn lease(&self) -> Lease {
+        self.shared.under_way.fetch_add(1, Ordering::Relaxed);
+        Lease(self.clone())
+    }
+
+    /// Asks for a sign of life (RFC 9113, section 6.7). One at a time is under way.
+    fn ping(&self) {
+        let mut pings = self.shared.pings.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(pings) = &mut *pings else { return };
+        // The answer to the last one has to be taken before another may be sent. What comes, the stream has noted.
+        let _taken = pings.poll_pong(&mut Context::from_waker(Waker::noop()));
+        let _under_way = pings.send_ping(Ping::opaque());
+    }
+}
+
+impl Lease {
+    pub(super) fn connection(&self) -> &Connection {
+        &self.0
+    }
+
+    /// Sends a query and takes its answer. Head and body are handed over together, so that they leave together.
     pub(super) async fn exchange(&self, head: Request<()>, body: Bytes) -> Result<Vec<u8>, DohError> {
         let lost = |error: h2::Error| DohError::Lost(error.to_string());
-        let mut sender = self.sender.clone().ready().await.map_err(lost)?;
+        let mut sender = self.0.sender.clone().ready().await.map_err(lost)?;
         let (response, mut stream) = sender.send_request(head, false).map_err(lost)?;
         stream.send_data(body, true).map_err(failure)?;
         receive(response.await.map_err(failure)?).await
+    }
+
+    /// Waits for an exchange while the connection lives. None: it was silent, although it was asked for a sign of life.
+    pub(super) async fn listen<T>(&self, mut exchange: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        let shared = &self.0.shared;
+        let mut heard = shared.heard.times();
+        let mut asked = shared.heard.last().elapsed() > FORGOTTEN;
+        if asked {
+            self.0.ping();
+        }
+        loop {
+            if let Ok(result) = tokio::time::timeout(shared.silence, &mut exchange).await {
+                return Some(result);
+            }
+            if shared.heard.times() != heard {
+                // It lives; the answer takes its time.
+                (heard, asked) = (shared.heard.times(), false);
+            } else if asked {
+                return None;
+            } else {
+                self.0.ping();
+                asked = true;
+            }
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let shared = &self.0.shared;
+        shared.used.store(millis(shared.heard.opened.elapsed()), Ordering::Relaxed);
+        shared.under_way.fetch_sub(1, Ordering::SeqCst);
+        shared.room.note_free();
     }
 }
 
@@ -131,10 +305,43 @@ fn failure(error: h2::Error) -> DohError {
     }
 }
 
-/// A stream that counts how often something comes.
+/// When something came.
+struct Heard {
+    opened: Instant,
+    times: AtomicU64,
+    /// Milliseconds from `opened` to the last time.
+    last: AtomicU64,
+}
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self { opened: Instant::now(), times: AtomicU64::new(0), last: AtomicU64::new(0) }
+    }
+}
+
+impl Heard {
+    fn note(&self) {
+        self.times.fetch_add(1, Ordering::Relaxed);
+        self.last.store(millis(self.opened.elapsed()), Ordering::Relaxed);
+    }
+
+    fn times(&self) -> u64 {
+        self.times.load(Ordering::Relaxed)
+    }
+
+    fn last(&self) -> Instant {
+        self.opened + Duration::from_millis(self.last.load(Ordering::Relaxed))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A stream that notes when something comes.
 struct Listened {
     stream: TlsStream<BoxedStream>,
-    heard: Arc<AtomicU64>,
+    heard: Arc<Heard>,
 }
 
 impl AsyncRead for Listened {
@@ -147,7 +354,7 @@ impl AsyncRead for Listened {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            this.heard.fetch_add(1, Ordering::Relaxed);
+            this.heard.note();
         }
         polled
     }

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -24,8 +23,14 @@ pub type Dialing<'a> = Pin<Box<dyn Future<Output = io::Result<BoxedStream>> + Se
 
 /// Opens streams to one resolver.
 pub trait Dial: Send + Sync {
-    /// Opens a stream. Dropping the future gives it up.
-    fn dial(&self) -> Dialing<'_>;
+    /// Opens a stream: the nth attempt takes the nth address, and begins again behind the last. Dropping the future
+    /// gives it up.
+    fn dial(&self, attempt: usize) -> Dialing<'_>;
+
+    /// How many addresses there are.
+    fn addresses(&self) -> usize {
+        1
+    }
 }
 
 /// Dials through the tunnel.
@@ -38,12 +43,12 @@ pub struct Inside {
 }
 
 impl Dial for Inside {
-    fn dial(&self) -> Dialing<'_> {
+    fn dial(&self, _: usize) -> Dialing<'_> {
         Box::pin(async { Ok(Box::new(self.net.connect_tcp(self.remote).await?) as BoxedStream) })
     }
 }
 
-/// Dials outside the tunnel: the first address that takes a connection.
+/// Dials outside the tunnel.
 #[derive(Debug, Clone)]
 pub struct Outside {
     /// Makes the sockets.
@@ -52,21 +57,17 @@ pub struct Outside {
     pub addresses: Vec<SocketAddr>,
 }
 
-/// How long one of several addresses may take.
-const PER_ADDRESS: Duration = Duration::from_millis(1500);
-
 impl Dial for Outside {
-    fn dial(&self) -> Dialing<'_> {
-        Box::pin(async {
-            let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address is known");
-            for address in &self.addresses {
-                last = match tokio::time::timeout(PER_ADDRESS, self.sockets.connect(*address)).await {
-                    Ok(Ok(stream)) => return Ok(Box::new(stream) as BoxedStream),
-                    Ok(Err(error)) => error,
-                    Err(_) => io::Error::new(io::ErrorKind::TimedOut, format!("{address} does not answer")),
-                };
-            }
-            Err(last)
+    fn dial(&self, attempt: usize) -> Dialing<'_> {
+        let address = attempt.checked_rem(self.addresses.len()).and_then(|index| self.addresses.get(index));
+        Box::pin(async move {
+            let unknown = || io::Error::new(io::ErrorKind::AddrNotAvailable, "no address is known");
+            let stream = self.sockets.connect(*address.ok_or_else(unknown)?).await?;
+            Ok(Box::new(stream) as BoxedStream)
         })
+    }
+
+    fn addresses(&self) -> usize {
+        self.addresses.len()
     }
 }

@@ -1,17 +1,26 @@
-//! DNS over HTTPS (RFC 8484) over one HTTP/2 connection.
+//! DNS over HTTPS (RFC 8484) over HTTP/2.
 //!
-//! The connection is opened by the first query and used by all: queries are streams of it, side by side. Nothing is
-//! sent while nobody asks, so an idle connection costs no wake-up; it is opened anew when it is found gone, and
-//! queries that were under way on it are sent once more.
+//! ```text
+//! DohClient ── Pool ──┬── Connection ── queries as streams, side by side
+//!                     ├── Connection      (another one only where the server allows no more streams)
+//!                     └── Opener ── Dial: inside or outside the tunnel
+//! ```
+//!
+//! The first connection is opened by the first query. Nothing is sent and nothing waits while nobody asks, so idle
+//! connections cost no wake-up; whether one still lives is found out by the query that wants it. What a query finds
+//! gone is opened anew, and the query is sent once more; who fails again and again is left alone for a moment.
 
 mod client;
 mod connection;
 mod dial;
+mod open;
+mod pool;
 #[cfg(test)]
 mod tests;
 
 pub use client::{DohClient, DohConfig};
 pub use dial::{BoxedStream, Dial, Dialing, Inside, Outside, Stream};
+use weft_dns::message;
 
 /// The longest answer in bytes.
 pub const MAX_ANSWER: usize = 65_535;
@@ -46,6 +55,9 @@ pub enum DohError {
     /// The answer is no DNS message.
     #[error("the resolver's answer is no DNS message")]
     NotDns,
+    /// The answer is to another question.
+    #[error("the resolver's answer is not to the question")]
+    OtherQuestion,
     /// The answer is too long.
     #[error("the resolver's answer is longer than {MAX_ANSWER} bytes")]
     TooLong,
@@ -67,4 +79,16 @@ impl DohError {
     fn is_worth_another(&self) -> bool {
         self.is_of_connection() || *self == Self::Busy
     }
+}
+
+/// Checks that a message is an answer, whole, to this very question.
+///
+/// # Errors
+/// [`DohError::NotDns`] or [`DohError::OtherQuestion`].
+fn check(answer: &[u8], query: &[u8]) -> Result<(), DohError> {
+    if !message::is_answer(answer) || !message::is_well_formed(answer) {
+        return Err(DohError::NotDns);
+    }
+    let same = message::question(query).is_ok_and(|asked| message::question(answer) == Ok(asked));
+    if same { Ok(()) } else { Err(DohError::OtherQuestion) }
 }

@@ -1,195 +1,33 @@
+mod failures;
+mod pool;
+mod server;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use h2::server::SendResponse;
-use http::{Request, Response, StatusCode};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
-use tokio_rustls::server::TlsStream;
 use weft_dns::message;
 use weft_model::Secret;
 
+use self::server::{Counts, Does, LONG_SILENCE, SILENCE, Server, query, serve};
 use super::{BoxedStream, Dial, Dialing, DohClient, DohConfig, DohError, Outside};
 use crate::flows::TunnelStream;
 use crate::sockets::SocketFactory;
-use crate::testing::{Pki, accept};
+use crate::testing::Pki;
 use crate::tls::Trust;
 
-const SILENCE: Duration = Duration::from_millis(300);
-/// So long that no stall of the machine is taken for silence, and how much longer a slow answer takes.
-const LONG_SILENCE: Duration = Duration::from_secs(1);
-const SLOW: Duration = Duration::from_millis(2500);
-
-/// "a.example A", id 0, with or without EDNS (1,232 bytes).
-fn query(name: u8, edns: bool) -> Vec<u8> {
-    let mut wire = vec![0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(edns), 1, name];
-    wire.extend_from_slice(b"\x07example\0\0\x01\0\x01");
-    if edns {
-        wire.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
-    }
-    wire
-}
-
-/// What a server does with its nth connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Does {
-    /// Answers with the query as it came, said to be an answer.
-    Answer,
-    /// Takes queries and says nothing at all.
-    FallSilent,
-    /// Sends half an answer and closes the connection.
-    CloseMidAnswer,
-    /// Sends half an answer and breaks off the stream.
-    BreakOff,
-    /// Speaks no HTTP/2 although it said so.
-    Garbage,
-    /// Answers with another status.
-    Fail(u16),
-    /// Answers with a web page.
-    Page,
-    /// Answers with 70,000 bytes, said or not.
-    Long(bool),
-    /// Answers once, then says goodbye.
-    GoAway,
-    /// Takes its time with the name "z" and answers all others at once.
-    Slow,
-    /// Takes one query at a time.
-    OneAtATime,
-}
-
-struct Server {
-    pki: Pki,
-    address: SocketAddr,
-    connections: Arc<AtomicUsize>,
-    requests: Arc<AtomicUsize>,
-}
-
-impl Server {
-    /// The nth connection is treated as the nth says; those after the last, as the last says.
-    async fn start(script: &'static [Does]) -> Self {
-        let pki = Pki::new(&["gateway.example"]);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (tls, seen, counted) = (pki.server(b"h2", true), Arc::clone(&connections), Arc::clone(&requests));
-        tokio::spawn(async move {
-            loop {
-                let stream = accept(&listener, &tls).await;
-                let index = seen.fetch_add(1, Ordering::SeqCst).min(script.len() - 1);
-                tokio::spawn(serve(stream, script[index], Arc::clone(&counted)));
-            }
-        });
-        Self { pki, address, connections, requests }
-    }
-
-    fn client(&self) -> DohClient {
-        self.client_with(Trust::CaPem(self.pki.authority_pem.clone()), Some("device-token"))
-    }
-
-    fn config(trust: Trust, token: Option<&str>) -> DohConfig {
-        DohConfig {
-            name: "gateway.example".to_owned(),
-            port: 8443,
-            path: "/dns-query".to_owned(),
-            trust,
-            token: token.map(|token| Secret::from(token.to_owned())),
-        }
-    }
-
-    fn client_with(&self, trust: Trust, token: Option<&str>) -> DohClient {
-        let config = Self::config(trust, token);
-        let dial = Outside { sockets: SocketFactory::new(), addresses: vec![self.address] };
-        DohClient::with_silence(config, Box::new(dial), SILENCE).unwrap()
-    }
-
-    fn patient_client(&self, silence: Duration) -> DohClient {
-        let config = Self::config(Trust::CaPem(self.pki.authority_pem.clone()), Some("device-token"));
-        let dial = Outside { sockets: SocketFactory::new(), addresses: vec![self.address] };
-        DohClient::with_silence(config, Box::new(dial), silence).unwrap()
-    }
-
-    fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
-    }
-}
-
-async fn serve<S: super::Stream>(mut stream: TlsStream<S>, does: Does, requests: Arc<AtomicUsize>) {
-    if does == Does::Garbage {
-        let _ = stream.write_all(&[0x55; 4096]).await;
-        return;
-    }
-    let mut builder = h2::server::Builder::new();
-    if does == Does::OneAtATime {
-        builder.max_concurrent_streams(1);
-    }
-    let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
-    let mut held = Vec::new();
-    while let Some(Ok((request, respond))) = connection.accept().await {
-        requests.fetch_add(1, Ordering::SeqCst);
-        match does {
-            Does::FallSilent => held.push((request, respond)),
-            Does::CloseMidAnswer => {
-                // Frames are written while the connection is polled.
-                half(respond);
-                let _ = tokio::time::timeout(Duration::from_millis(50), connection.accept()).await;
-                return;
-            }
-            Does::GoAway => {
-                connection.graceful_shutdown();
-                tokio::spawn(respond_to(request, respond, does));
-            }
-            _ => drop(tokio::spawn(respond_to(request, respond, does))),
-        }
-    }
-}
-
-fn half(mut respond: SendResponse<Bytes>) {
-    let response = Response::builder().header("content-type", "application/dns-message").body(()).unwrap();
-    let mut body = respond.send_response(response, false).unwrap();
-    body.send_data(Bytes::from_static(b"\0\0\x81\x80"), false).unwrap();
-    // Dropped, the stream would be reset; forgotten, it ends with the connection.
-    std::mem::forget(body);
-}
-
-async fn respond_to(request: Request<h2::RecvStream>, mut respond: SendResponse<Bytes>, does: Does) {
-    assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/dns-query"));
-    assert_eq!(request.uri().authority().unwrap().as_str(), "gateway.example:8443");
-    assert_eq!(request.headers()["content-type"], "application/dns-message");
-    let token = request.headers().get("authorization").map(|token| token.to_str().unwrap().to_owned());
-    let mut body = request.into_body();
-    let mut query = Vec::new();
-    while let Some(chunk) = body.data().await {
-        query.extend_from_slice(&chunk.unwrap());
-    }
-    assert_eq!((query.len() % 128, token.as_deref()), (0, Some("Bearer device-token")));
-    query[2] |= 0x80;
-    if does == Does::Slow && query[13] == b'z' {
-        tokio::time::sleep(SLOW).await;
-    }
-    let status = if let Does::Fail(status) = does { status } else { 200 };
-    let kind = if does == Does::Page { "text/html" } else { "application/dns-message; charset=x" };
-    let mut response =
-        Response::builder().status(StatusCode::from_u16(status).unwrap()).header("content-type", kind);
-    if let Does::Long(said) = does {
-        query.resize(70_000, 0);
-        if said {
-            response = response.header("content-length", "70000");
-        }
-    }
-    let mut body = respond.send_response(response.body(()).unwrap(), false).unwrap();
-    if does == Does::BreakOff {
-        body.send_data(Bytes::from_static(b"\0\0"), false).unwrap();
-        body.send_reset(h2::Reason::INTERNAL_ERROR);
-        return;
-    }
-    let _ = body.send_data(query.into(), true);
-}
-
+/// A deadline that a stall of the machine does not miss.
 fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(5)
+    Instant::now() + Duration::from_secs(10)
+}
+
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = soon();
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
@@ -215,7 +53,7 @@ async fn queries_share_a_connection_and_come_back_without_padding() {
 async fn queries_pass_through_the_tunnel() {
     struct Once(std::sync::Mutex<Option<TunnelStream>>);
     impl Dial for Once {
-        fn dial(&self) -> Dialing<'_> {
+        fn dial(&self, _: usize) -> Dialing<'_> {
             let stream = self.0.lock().unwrap().take().unwrap();
             Box::pin(async { Ok(Box::new(stream) as BoxedStream) })
         }
@@ -224,7 +62,9 @@ async fn queries_pass_through_the_tunnel() {
     let pair = crate::flows::tests::pair();
     let [near, far] = crate::flows::tests::connect(&pair, 0).await;
     let tls = pki.server(b"h2", true);
-    tokio::spawn(async move { serve(tls.accept(far).await.unwrap(), Does::Answer, Arc::default()).await });
+    tokio::spawn(
+        async move { serve(tls.accept(far).await.unwrap(), Does::Answer, &Counts::default()).await },
+    );
     let config = DohConfig {
         name: "gateway.example".to_owned(),
         port: 8443,
@@ -240,7 +80,7 @@ async fn queries_pass_through_the_tunnel() {
 
 #[tokio::test]
 async fn the_first_queries_wait_for_one_connection_together() {
-    let server = Server::start(&[Does::OneAtATime]).await;
+    let server = Server::start(&[Does::Answer]).await;
     let client = server.client();
     let (one, two) = (query(b'a', true), query(b'b', true));
     let (one, two) = tokio::join!(client.query(&one, soon()), client.query(&two, soon()));
@@ -276,13 +116,15 @@ async fn a_query_is_sent_no_more_than_twice() {
         let server = Server::start(script).await;
         let error = server.client().query(&query(b'a', true), soon()).await.unwrap_err();
         assert!(fits(&error), "{script:?}: {error:?}");
-        assert_eq!((server.connections(), server.requests.load(Ordering::SeqCst)), (2, 2));
+        assert_eq!((server.connections(), server.requests()), (2, 2));
     }
 }
 
 #[tokio::test]
 async fn a_bad_answer_is_named_and_the_connection_kept() {
-    let cases: [(&'static [Does], DohError); 6] = [
+    let cases: [(&'static [Does], DohError); 8] = [
+        (&[Does::NoDns], DohError::NotDns),
+        (&[Does::Other], DohError::OtherQuestion),
         (&[Does::Fail(500)], DohError::Status(500)),
         (&[Does::Fail(401)], DohError::Status(401)),
         (&[Does::Page], DohError::NotDns),
@@ -338,7 +180,7 @@ async fn who_cannot_be_reached_or_trusted_is_named() {
 
     struct Nowhere(AtomicUsize);
     impl Dial for Arc<Nowhere> {
-        fn dial(&self) -> Dialing<'_> {
+        fn dial(&self, _: usize) -> Dialing<'_> {
             self.0.fetch_add(1, Ordering::SeqCst);
             Box::pin(async {
                 tokio::task::yield_now().await;
@@ -373,7 +215,7 @@ async fn after_a_reset_queries_go_on_over_another_connection() {
         async move { client.query(&query(b'a', true), soon()).await }
     });
     let deadline = soon();
-    while server.requests.load(Ordering::SeqCst) == 0 {
+    while server.requests() == 0 {
         assert!(Instant::now() < deadline);
         tokio::task::yield_now().await;
     }
@@ -386,7 +228,7 @@ async fn after_a_reset_queries_go_on_over_another_connection() {
 async fn a_reset_ends_what_is_being_opened_too() {
     struct First(AtomicUsize, SocketAddr);
     impl Dial for First {
-        fn dial(&self) -> Dialing<'_> {
+        fn dial(&self, _: usize) -> Dialing<'_> {
             let first = self.0.fetch_add(1, Ordering::SeqCst) == 0;
             Box::pin(async move {
                 if first {

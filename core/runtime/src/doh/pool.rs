@@ -1,0 +1,209 @@
+//! The connections that queries share, and when there is another one.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::DohError;
+use super::connection::{Connection, Lease, Room};
+use super::open::Opener;
+use crate::http::AbortOnDrop;
+
+/// The most connections. With the 100 streams that servers allow at least (RFC 9113, section 6.5.2) and a round trip of
+/// 40 ms they carry 20,000 queries a second. More queries wait for a stream.
+const MAX_CONNECTIONS: usize = 8;
+/// How long a connection beside the first may go unused before it is closed, by the next query.
+const SPARE: Duration = Duration::from_secs(10);
+/// The pause after a failure; doubles with each, up to [`MAX_PAUSE`]. Queries wait for its end.
+const PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause: a resolver that comes back is found within it.
+const MAX_PAUSE: Duration = Duration::from_millis(400);
+/// Connections that a query waits for one after the other, each gone before it could be used.
+const MAX_WAITS: usize = 3;
+
+/// How opening a connection ended; none while it goes on.
+type Opened = Option<Result<(), DohError>>;
+
+pub(super) struct Pool {
+    opener: Arc<Opener>,
+    room: Arc<Room>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// In the order in which they were opened; the first with room is taken, so that the others fall idle.
+    open: Vec<Connection>,
+    opening: Option<Opening>,
+    /// Failures since the last answer.
+    failures: u32,
+    /// Nothing is opened before.
+    not_before: Option<Instant>,
+}
+
+struct Opening {
+    opened: watch::Receiver<Opened>,
+    /// Opens it; a query that is given up does not stop that, since others wait for it too.
+    _task: AbortOnDrop,
+}
+
+/// Waits for an opening; for ever where there is none.
+async fn opened(opening: Option<watch::Receiver<Opened>>) -> Result<(), DohError> {
+    let Some(mut opening) = opening else { return std::future::pending().await };
+    let opened = opening.wait_for(Option::is_some).await.map(|opened| opened.clone());
+    opened.ok().flatten().unwrap_or_else(|| Err(DohError::Lost("the network is another one".to_owned())))
+}
+
+impl Pool {
+    pub(super) fn new(opener: Opener) -> Arc<Self> {
+        let room = Arc::clone(opener.room());
+        Arc::new(Self { opener: Arc::new(opener), room, state: Mutex::default() })
+    }
+
+    /// A place on a connection, as soon as there is one. Only one connection is opened at a time, and all who wait for
+    /// the first hear if it fails.
+    pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, DohError> {
+        let lease = self.lock().lease();
+        match lease {
+            Some(lease) => Ok(lease),
+            None => self.wait_for_lease().await,
+        }
+    }
+
+    async fn wait_for_lease(self: &Arc<Self>) -> Result<Lease, DohError> {
+        let _waiter = self.room.enter();
+        let mut waits = 0;
+        loop {
+            let mut freed = std::pin::pin!(self.room.freed());
+            freed.as_mut().enable();
+            let (is_first, opening) = {
+                let mut state = self.lock();
+                if let Some(lease) = state.lease() {
+                    return Ok(lease);
+                }
+                let opening = (state.open.len() < MAX_CONNECTIONS).then(|| state.opening(self));
+                (state.open.is_empty(), opening)
+            };
+            tokio::select! {
+                () = freed => {}
+                opened = opened(opening) => {
+                    if is_first {
+                        opened?;
+                        waits += 1;
+                    }
+                }
+            }
+            if waits == MAX_WAITS {
+                return Err(DohError::Lost("it ended as soon as it was open".to_owned()));
+            }
+        }
+    }
+
+    /// A query was answered on this connection.
+    pub(super) fn praise(&self, connection: &Connection) {
+        if connection.note_answer() {
+            let mut state = self.lock();
+            (state.failures, state.not_before) = (0, None);
+        }
+    }
+
+    /// A connection failed a query; it is not used again.
+    pub(super) fn blame(&self, connection: &Connection) {
+        let mut state = self.lock();
+        let before = state.open.len();
+        state.open.retain(|other| !other.is(connection));
+        if state.open.len() < before {
+            state.note_end(connection);
+        }
+    }
+
+    /// A connection was silent since `since`: it is not used again, nor is any other on which nothing was heard.
+    pub(super) fn distrust(&self, since: Instant) {
+        let mut state = self.lock();
+        let (kept, gone) = state.open.drain(..).partition(|connection| connection.was_heard_since(since));
+        state.open = kept;
+        let gone: Vec<Connection> = gone;
+        gone.iter().for_each(|connection| state.note_end(connection));
+    }
+
+    /// Ends every connection: the network is another one.
+    pub(super) fn reset(&self) {
+        let state = std::mem::take(&mut *self.lock());
+        state.open.iter().for_each(Connection::abort);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn opened(&self, result: Result<Connection, DohError>) -> Result<(), DohError> {
+        let mut state = self.lock();
+        state.opening = None;
+        match result {
+            Ok(connection) => {
+                state.open.push(connection);
+                Ok(())
+            }
+            Err(error) => {
+                state.note_failure();
+                Err(error)
+            }
+        }
+    }
+}
+
+impl State {
+    /// A place on an open connection where the server allows another stream.
+    fn lease(&mut self) -> Option<Lease> {
+        self.close_unused();
+        self.open.iter().find(|connection| connection.has_room()).map(Connection::lease)
+    }
+
+    fn close_unused(&mut self) {
+        let ended = |connection: &Connection| connection.has_ended();
+        while let Some(index) = self.open.iter().position(ended) {
+            let connection = self.open.remove(index);
+            self.note_end(&connection);
+        }
+        if self.open.len() > 1 {
+            let first = self.open.first().cloned();
+            let is_first = |connection: &Connection| first.as_ref().is_some_and(|first| first.is(connection));
+            self.open.retain(|connection| is_first(connection) || !connection.is_unused_for(SPARE));
+        }
+    }
+
+    /// The opening that is under way, else a new one.
+    fn opening(&mut self, pool: &Arc<Pool>) -> watch::Receiver<Opened> {
+        if let Some(opening) = &self.opening {
+            return opening.opened.clone();
+        }
+        let not_before = self.not_before;
+        let (opener, pool) = (Arc::clone(&pool.opener), Arc::downgrade(pool));
+        let (tell, opened) = watch::channel(None);
+        let task = tokio::spawn(async move {
+            if let Some(moment) = not_before {
+                tokio::time::sleep_until(moment.into()).await;
+            }
+            let result = opener.open().await;
+            if let Some(pool) = pool.upgrade() {
+                tell.send_replace(Some(pool.opened(result)));
+            }
+        });
+        self.opening = Some(Opening { opened: opened.clone(), _task: AbortOnDrop(task) });
+        opened
+    }
+
+    /// A connection that never gave an answer counts as a failure.
+    fn note_end(&mut self, connection: &Connection) {
+        if !connection.has_answered() {
+            self.note_failure();
+        }
+    }
+
+    fn note_failure(&mut self) {
+        let pause = PAUSE.saturating_mul(1 << self.failures.min(8)).min(MAX_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(Instant::now() + pause);
+    }
+}
