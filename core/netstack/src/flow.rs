@@ -7,8 +7,10 @@ pub struct FlowId(pub(crate) u64);
 /// What happened to a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlowEvent {
-    /// The TCP handshake is done.
+    /// The TCP handshake of a flow that was made by [`connect`](crate::Netstack::connect) is done.
     Established(FlowId),
+    /// Somebody has connected to an address that is listened on: a TCP flow that is established.
+    Accepted(FlowId),
     /// A flow whose last `receive` found nothing has something: bytes, a datagram, or the end.
     Readable(FlowId),
     /// A flow whose last `send` took less than it was given takes bytes again.
@@ -52,6 +54,9 @@ pub enum FlowError {
     /// There are too many flows.
     #[error("too many flows")]
     TooManyFlows,
+    /// There are too many addresses to listen on.
+    #[error("too many addresses")]
+    TooManyAddresses,
     /// The datagram does not fit the MTU.
     #[error("a datagram of {len} bytes does not fit; the longest is {max}")]
     TooLong {

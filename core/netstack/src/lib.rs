@@ -6,6 +6,9 @@
 //! [`poll_packets`](Netstack::poll_packets), and [`poll_timeout`](Netstack::poll_timeout) names the next moment at
 //! which something is due. A flow at rest has none.
 //!
+//! It serves as well: [`listen`](Netstack::listen) takes connections on an address that packets are routed to, such as
+//! a sentinel on which a device asks its DNS. Datagrams are served without a flow, by [`datagram`].
+//!
 //! The flows share the tunnel's address with the system's, so the caller chooses their local ports outside the
 //! system's ephemeral range, and claims them with whoever hands packets over.
 //!
@@ -13,6 +16,7 @@
 //! segments fit the MTU by their MSS, and DNS over UDP is held below it by its EDNS size.
 
 mod clock;
+pub mod datagram;
 mod device;
 mod flow;
 mod numbers;
@@ -30,6 +34,16 @@ pub use stack::Netstack;
 /// The most TCP flows at once. One takes up to [`SEND_BUFFER`] + [`RECEIVE_BUFFER`] = 128 KiB, so all take at most
 /// 8 MiB; what is not used is never touched and takes no memory.
 pub const MAX_TCP_FLOWS: usize = 64;
+
+/// The most connections that others have begun and that are not established yet; what asks for more is dropped, and asks
+/// again.
+pub const MAX_BACKLOG: usize = 16;
+
+/// The most addresses of a stack: one or two of a device, or the sentinels of a DNS front.
+pub const MAX_ADDRESSES: usize = 8;
+
+/// The most ports that are listened on, over all addresses.
+pub const MAX_LISTENERS: usize = 16;
 
 /// The most UDP flows at once: more than the DNS engine's queries in flight. One keeps at most 4 datagrams of an MTU
 /// each, so all take at most 2,048 * 4 * 1,500 bytes = 12 MiB, and less than 1 MiB in use.

@@ -13,7 +13,8 @@ use crate::device::Port;
 use crate::flow::{CloseReason, FlowError, FlowEvent, FlowId, Received};
 use crate::tcp::{During, TcpFlows};
 use crate::udp::UdpFlows;
-use crate::wire::{self, Kind};
+use crate::wire::{self, Incoming, Kind};
+use crate::{MAX_ADDRESSES, MAX_LISTENERS};
 
 /// The least MTU: RFC 791 for IPv4. A tunnel below 1,280 carries no IPv6.
 const MIN_MTU: u16 = 576;
@@ -32,6 +33,8 @@ pub struct Netstack {
     mtu: usize,
     v4: Option<IpAddr>,
     v6: Option<IpAddr>,
+    /// Where connections are taken.
+    listening: Vec<SocketAddr>,
     next_id: u64,
     tcp: TcpFlows,
     udp: UdpFlows,
@@ -79,6 +82,7 @@ impl Netstack {
             mtu,
             v4,
             v6,
+            listening: Vec::new(),
             next_id: 0,
             tcp,
             udp: UdpFlows::default(),
@@ -93,6 +97,41 @@ impl Netstack {
     #[must_use]
     pub fn local_address(&self, remote: IpAddr) -> Option<IpAddr> {
         if remote.is_ipv4() { self.v4 } else { self.v6 }
+    }
+
+    /// Takes TCP connections on `local` from now on, which need not be an address of the stack yet. A segment for its
+    /// address that belongs to no connection is answered by a reset (RFC 9293, section 3.10.7.1).
+    ///
+    /// [`FlowEvent::Accepted`] tells of each connection.
+    ///
+    /// # Errors
+    /// [`FlowError::Unaddressable`], [`FlowError::TooManyAddresses`], or [`FlowError::PortInUse`] where it is listened
+    /// on already.
+    pub fn listen(&mut self, local: SocketAddr) -> Result<(), FlowError> {
+        if local.port() == 0 || !wire::is_unicast(local.ip()) {
+            return Err(FlowError::Unaddressable);
+        }
+        if self.listening.contains(&local) {
+            return Err(FlowError::PortInUse);
+        }
+        let address = IpCidr::new(IpAddress::from(local.ip()), if local.is_ipv4() { 32 } else { 128 });
+        let mut has_room = self.listening.len() < MAX_LISTENERS;
+        self.interface.update_ip_addrs(|list| {
+            if has_room && !list.contains(&address) {
+                has_room = list.len() < MAX_ADDRESSES && list.push(address).is_ok();
+            }
+        });
+        if !has_room {
+            return Err(FlowError::TooManyAddresses);
+        }
+        self.listening.push(local);
+        Ok(())
+    }
+
+    /// Who is at both ends of a TCP flow, its own first.
+    #[must_use]
+    pub fn ends(&self, id: FlowId) -> Option<(SocketAddr, SocketAddr)> {
+        self.tcp.ends(id)
     }
 
     /// Starts a TCP connection from `local_port`.
@@ -240,32 +279,61 @@ impl Netstack {
     }
 
     fn take(&mut self, packet: &[u8], now: Instant) -> Option<()> {
-        let incoming = wire::parse(packet)?;
-        match incoming.kind {
-            Kind::Udp(payload) => {
-                let taken = self.udp.handle(incoming.from, incoming.to, payload, &mut self.events);
-                taken.then_some(())
-            }
-            Kind::Tcp { whole, bare_ack } => {
-                // A segment of no flow gets no reset: it may be one of the system's that lost its way.
-                let id = self.tcp.find(incoming.to, incoming.from)?;
-                self.tcp.heard(id, now);
-                if bare_ack.is_some_and(|acknowledged| self.tcp.ignores(id, acknowledged)) {
-                    return Some(());
-                }
-                let replies = &mut self.replies;
-                let mut sink = |reply: &[u8]| {
-                    if replies.len() < MAX_REPLIES {
-                        replies.push_back(reply.to_vec());
+        let Incoming { from, to, kind } = wire::parse(packet)?;
+        match kind {
+            Kind::Udp(payload) => self.udp.handle(from, to, payload, &mut self.events).then_some(()),
+            Kind::Tcp { whole, bare_ack, opens } => match self.tcp.find(to, from) {
+                Some(id) => {
+                    self.tcp.heard(id, now);
+                    if !bare_ack.is_some_and(|acknowledged| self.tcp.ignores(id, acknowledged)) {
+                        self.ingress(whole, now);
+                        self.tcp.inspect(id, During::Ingress, now, &mut self.events);
                     }
-                };
-                let numbers = &mut self.tcp.numbers;
-                let mut port = Port::new(Some(whole), self.mtu, &mut self.scratch, numbers, &mut sink);
-                let at = self.clock.to_stack(now);
-                let _ = self.interface.poll_ingress_single(at, &mut port, &mut self.tcp.sockets);
-                self.tcp.inspect(id, During::Ingress, now, &mut self.events);
-                Some(())
-            }
+                    Some(())
+                }
+                None => self.knock(from, to, whole, opens, now),
+            },
         }
+    }
+
+    /// Takes a segment of no flow: a connection that begins, or one to reset.
+    fn knock(
+        &mut self,
+        from: SocketAddr,
+        to: SocketAddr,
+        whole: &[u8],
+        opens: bool,
+        now: Instant,
+    ) -> Option<()> {
+        // Elsewhere it gets no reset: it may be one of the system's that lost its way.
+        self.listening.iter().find(|local| local.ip() == to.ip())?;
+        if from.port() == 0 {
+            return None;
+        }
+        if opens && self.listening.contains(&to) {
+            let id = FlowId(self.next_id);
+            self.tcp.serve(id, to, from, now).ok()?;
+            self.next_id += 1;
+            self.ingress(whole, now);
+            self.tcp.inspect(id, During::Ingress, now, &mut self.events);
+        } else {
+            // No socket takes it, so it is answered by a reset, unless it is one.
+            self.ingress(whole, now);
+        }
+        Some(())
+    }
+
+    /// Hands a segment to whichever socket it is for.
+    fn ingress(&mut self, whole: &[u8], now: Instant) {
+        let replies = &mut self.replies;
+        let mut sink = |reply: &[u8]| {
+            if replies.len() < MAX_REPLIES {
+                replies.push_back(reply.to_vec());
+            }
+        };
+        let numbers = &mut self.tcp.numbers;
+        let mut port = Port::new(Some(whole), self.mtu, &mut self.scratch, numbers, &mut sink);
+        let at = self.clock.to_stack(now);
+        let _ = self.interface.poll_ingress_single(at, &mut port, &mut self.tcp.sockets);
     }
 }

@@ -10,7 +10,7 @@ use smoltcp::wire::TcpSeqNumber;
 
 use crate::flow::{CloseReason, FlowError, FlowEvent, FlowId, Received};
 use crate::numbers::Numbers;
-use crate::{MAX_TCP_FLOWS, RECEIVE_BUFFER, SEND_BUFFER};
+use crate::{MAX_BACKLOG, MAX_TCP_FLOWS, RECEIVE_BUFFER, SEND_BUFFER};
 
 /// How long the far side may leave a SYN unanswered, or a flow unended that nobody holds any more.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -32,6 +32,8 @@ struct TcpFlow {
     remote: SocketAddr,
     /// The socket's state when it was looked at last.
     state: State,
+    /// The far side opened it. Until it is established nobody knows of it.
+    served: bool,
     established: bool,
     wants_read: bool,
     wants_write: bool,
@@ -75,32 +77,53 @@ impl TcpFlows {
         if self.flows.len() >= MAX_TCP_FLOWS {
             return Err(FlowError::TooManyFlows);
         }
-        let buffer = |len| SocketBuffer::new(vec![0; len]);
-        let mut socket = tcp::Socket::new(buffer(RECEIVE_BUFFER), buffer(SEND_BUFFER));
-        socket.set_nagle_enabled(false);
-        socket.set_ack_delay(None);
-        socket.set_congestion_control(CongestionControl::Cubic);
+        let mut socket = new_socket();
         socket.connect(context, remote, local).map_err(|_| FlowError::Unaddressable)?;
-        let flow = TcpFlow {
-            handle: self.sockets.add(socket),
-            local,
-            remote,
-            state: State::SynSent,
-            established: false,
-            wants_read: true,
-            wants_write: true,
-            waiting_since: Some(now),
-            released: false,
-            rest: VecDeque::new(),
-            closed: None,
-        };
-        self.flows.insert(id, flow);
-        self.by_tuple.insert((local, remote), id);
+        let handle = self.sockets.add(socket);
+        let (wants_read, wants_write) = (true, true);
+        let waiting_since = Some(now);
+        let state = State::SynSent;
+        let flow =
+            TcpFlow { wants_read, wants_write, waiting_since, ..TcpFlow::new(handle, local, remote, state) };
+        self.insert(id, flow);
         Ok(())
+    }
+
+    /// Makes the flow that a SYN from `remote` asks for. The segment is for its socket to take.
+    pub(crate) fn serve(
+        &mut self,
+        id: FlowId,
+        local: SocketAddr,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Result<(), FlowError> {
+        let begun = self.flows.values().filter(|flow| flow.served && !flow.established).count();
+        if begun >= MAX_BACKLOG || self.flows.len() >= MAX_TCP_FLOWS {
+            return Err(FlowError::TooManyFlows);
+        }
+        let mut socket = new_socket();
+        socket.listen(local).map_err(|_| FlowError::Unaddressable)?;
+        let handle = self.sockets.add(socket);
+        let flow = TcpFlow {
+            served: true,
+            waiting_since: Some(now),
+            ..TcpFlow::new(handle, local, remote, State::Listen)
+        };
+        self.insert(id, flow);
+        Ok(())
+    }
+
+    fn insert(&mut self, id: FlowId, flow: TcpFlow) {
+        self.by_tuple.insert((flow.local, flow.remote), id);
+        self.flows.insert(id, flow);
     }
 
     pub(crate) fn find(&self, local: SocketAddr, remote: SocketAddr) -> Option<FlowId> {
         self.by_tuple.get(&(local, remote)).copied()
+    }
+
+    pub(crate) fn ends(&self, id: FlowId) -> Option<(SocketAddr, SocketAddr)> {
+        self.flows.get(&id).map(|flow| (flow.local, flow.remote))
     }
 
     pub(crate) fn ids(&self) -> Vec<FlowId> {
@@ -214,8 +237,7 @@ impl TcpFlows {
         for (id, flow) in &mut self.flows {
             if flow.deadline().is_some_and(|deadline| now >= deadline) {
                 self.sockets.get_mut::<tcp::Socket<'_>>(flow.handle).abort();
-                flow.closed = Some(CloseReason::TimedOut);
-                events.push_back(FlowEvent::Closed(*id, CloseReason::TimedOut));
+                flow.end(*id, CloseReason::TimedOut, events);
             }
         }
     }
@@ -226,7 +248,34 @@ impl TcpFlows {
     }
 }
 
+/// A socket that sends and acknowledges at once.
+fn new_socket() -> tcp::Socket<'static> {
+    let buffer = |len| SocketBuffer::new(vec![0; len]);
+    let mut socket = tcp::Socket::new(buffer(RECEIVE_BUFFER), buffer(SEND_BUFFER));
+    socket.set_nagle_enabled(false);
+    socket.set_ack_delay(None);
+    socket.set_congestion_control(CongestionControl::Cubic);
+    socket
+}
+
 impl TcpFlow {
+    fn new(handle: SocketHandle, local: SocketAddr, remote: SocketAddr, state: State) -> Self {
+        Self {
+            handle,
+            local,
+            remote,
+            state,
+            served: false,
+            established: false,
+            wants_read: false,
+            wants_write: false,
+            waiting_since: None,
+            released: false,
+            rest: VecDeque::new(),
+            closed: None,
+        }
+    }
+
     fn look(
         &mut self,
         id: FlowId,
@@ -236,10 +285,17 @@ impl TcpFlow {
         events: &mut VecDeque<FlowEvent>,
     ) {
         let before = std::mem::replace(&mut self.state, socket.state());
-        let synchronised = !matches!(self.state, State::SynSent | State::SynReceived | State::Closed);
-        if synchronised && !self.established {
+        let opening =
+            matches!(self.state, State::SynSent | State::SynReceived | State::Listen | State::Closed);
+        if !opening && !self.established {
             self.established = true;
-            events.push_back(FlowEvent::Established(id));
+            events.push_back(if self.served { FlowEvent::Accepted(id) } else { FlowEvent::Established(id) });
+        }
+        if self.state == State::Listen && self.closed.is_none() {
+            // Who asked for the connection has reset it, and the socket would serve the next one.
+            socket.abort();
+            self.state = State::Closed;
+            self.end(id, CloseReason::Reset, events);
         }
         if self.released && self.closed.is_none() && socket.can_recv() {
             // RFC 9293, section 3.10.4: data that nobody will read is answered by a reset.
@@ -279,7 +335,12 @@ impl TcpFlow {
 
     fn end(&mut self, id: FlowId, reason: CloseReason, events: &mut VecDeque<FlowEvent>) {
         self.closed = Some(reason);
-        events.push_back(FlowEvent::Closed(id, reason));
+        if self.served && !self.established {
+            // Nobody knows of it, so nobody gives it back.
+            self.released = true;
+        } else {
+            events.push_back(FlowEvent::Closed(id, reason));
+        }
     }
 
     /// Starts or stops the clock for the far side's silence.

@@ -28,6 +28,8 @@ pub(crate) enum Kind<'a> {
         whole: &'a [u8],
         /// What it acknowledges, where it does nothing else: no payload, no SYN, FIN or RST.
         bare_ack: Option<TcpSeqNumber>,
+        /// Whether it asks for a connection: a SYN that acknowledges nothing.
+        opens: bool,
     },
     /// A UDP payload whose checksum holds.
     Udp(&'a [u8]),
@@ -61,8 +63,9 @@ pub(crate) fn parse(packet: &[u8]) -> Option<Incoming<'_>> {
             }
             let bare = segment.segment_len() == 0 && segment.ack() && !segment.rst();
             let bare_ack = bare.then(|| segment.ack_number());
+            let opens = segment.syn() && !segment.ack() && !segment.rst() && !segment.fin();
             let whole = packet.get(..total)?;
-            (segment.src_port(), segment.dst_port(), Kind::Tcp { whole, bare_ack })
+            (segment.src_port(), segment.dst_port(), Kind::Tcp { whole, bare_ack, opens })
         }
         IpProtocol::Udp => {
             let datagram = UdpPacket::new_checked(payload).ok()?;

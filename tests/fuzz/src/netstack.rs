@@ -121,7 +121,10 @@ impl Scene {
                 FlowEvent::Established(flow) => {
                     let _ = self.stack.send(flow, b"GET /cdn-cgi/trace HTTP/1.1\r\n\r\n", self.now);
                 }
-                FlowEvent::Readable(_) | FlowEvent::Writable(_) | FlowEvent::Closed(..) => {}
+                FlowEvent::Accepted(_)
+                | FlowEvent::Readable(_)
+                | FlowEvent::Writable(_)
+                | FlowEvent::Closed(..) => {}
             }
         }
         let mut bytes = [0; 2048];

@@ -1,58 +1,134 @@
 //! The engine behind its lock, and who waits for which answer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::net::UdpSocket;
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
-use tokio::task::JoinSet;
-use weft_dns::{ClientId, DnsConfig, Engine, Entropy, Protocol, Request, Taken};
-use weft_model::DnsStats;
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
+use weft_dns::{ClientId, DnsConfig, Engine, Learnt, MAX_IN_FLIGHT, Protocol, Request, Taken};
 
+use super::entropy::SystemIds;
+use super::hosts::Hosts;
 use super::resolve::Resolve;
+use crate::sockets::{AnsweringSocket, Batch};
 
-/// Where an answer goes.
+/// The most answers that wait for somebody to ask which addresses they hold: as many as queries are in flight. What is
+/// over it goes out by its deadline.
+const MAX_LEARNT: usize = MAX_IN_FLIGHT;
+
+/// Where an answer goes that was not there at once.
 pub(super) enum Client {
     /// Back where the datagram came from, from the address it was sent to.
-    Udp { socket: Arc<UdpSocket>, from: SocketAddr },
+    Udp { socket: Arc<AnsweringSocket>, from: SocketAddr },
     /// Down a connection. The permit is one of the queries that it may have under way.
-    Tcp { answers: mpsc::UnboundedSender<(Vec<u8>, OwnedSemaphorePermit)>, permit: OwnedSemaphorePermit },
+    Stream { answers: mpsc::UnboundedSender<(Vec<u8>, OwnedSemaphorePermit)>, permit: OwnedSemaphorePermit },
+    /// To somebody in this process.
+    Inside(oneshot::Sender<Vec<u8>>),
 }
 
 impl Client {
-    fn protocol(&self) -> Protocol {
-        match self {
-            Self::Udp { .. } => Protocol::Udp,
-            Self::Tcp { .. } => Protocol::Tcp,
-        }
-    }
-
-    fn answer(self, answer: Vec<u8>) {
+    pub(super) fn answer(self, answer: Vec<u8>) {
         match self {
             // A full socket drops, as UDP does: the client asks again.
-            Self::Udp { socket, from } => drop(socket.try_send_to(&answer, from)),
-            // A connection that is gone wants no answer.
-            Self::Tcp { answers, permit } => drop(answers.send((answer, permit))),
+            Self::Udp { socket, from } => drop(socket.send_to(&answer, from)),
+            // A connection that is gone wants no answer, and neither does who gave up.
+            Self::Stream { answers, permit } => drop(answers.send((answer, permit))),
+            Self::Inside(answered) => drop(answered.send(answer)),
         }
     }
 }
 
 pub(super) struct Core {
     state: Mutex<State>,
-    deadline_changed: Notify,
+    hosts: Mutex<Hosts>,
+    /// The requests or the deadline of [`State`] are others.
+    wake: Notify,
+    learnt: Notify,
 }
 
-struct State {
-    engine: Engine,
+pub(super) struct State {
+    pub(super) engine: Engine,
     resolve: Arc<dyn Resolve>,
     clients: HashMap<ClientId, Client>,
     next_client: u64,
-    /// Requests under way. They end with the core.
-    requests: JoinSet<()>,
-    /// What [`keep_time`] sleeps until.
-    deadline: Option<Instant>,
+    todo: Todo,
+    learnt: VecDeque<Learnt>,
+}
+
+/// What [`drive`](super::drive::drive) is to do.
+#[derive(Default)]
+pub(super) struct Todo {
+    /// What is under way is of no more use.
+    pub(super) gives_up: bool,
+    /// These are to be made.
+    pub(super) requests: Vec<Request>,
+    /// This is the engine's next deadline.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl State {
+    pub(super) fn next_client(&mut self) -> ClientId {
+        let id = ClientId(self.next_client);
+        self.next_client += 1;
+        id
+    }
+
+    /// Takes a query. What is known at once is put into `answer`, which is left empty otherwise; then `client` says who
+    /// hears it later.
+    pub(super) fn query(
+        &mut self,
+        id: ClientId,
+        protocol: Protocol,
+        query: &[u8],
+        answer: &mut Vec<u8>,
+        now: Instant,
+        client: impl FnOnce() -> Option<Client>,
+    ) {
+        match self.engine.handle_query(id, protocol, query, answer, now) {
+            Taken::Answered => {}
+            Taken::Waiting => {
+                answer.clear();
+                self.clients.extend(client().map(|client| (id, client)));
+            }
+            Taken::Dropped => answer.clear(),
+        }
+    }
+
+    /// Takes what the engine wants done.
+    fn settle(&mut self) -> Settled {
+        let mut settled = Settled::default();
+        while let Some((id, answer)) = self.engine.poll_answer() {
+            settled.answers.extend(self.clients.remove(&id).map(|client| (client, answer)));
+        }
+        while let Some(learnt) = self.engine.poll_learnt() {
+            if self.learnt.len() < MAX_LEARNT {
+                self.learnt.push_back(learnt);
+                settled.learnt = true;
+            }
+        }
+        while let Some(request) = self.engine.poll_request() {
+            self.todo.requests.push(request);
+            settled.wakes = true;
+        }
+        // One that is later is seen when the earlier one comes.
+        if let Some(deadline) = self.engine.poll_timeout()
+            && self.todo.deadline.is_none_or(|known| deadline < known)
+        {
+            self.todo.deadline = Some(deadline);
+            settled.wakes = true;
+        }
+        settled
+    }
+}
+
+/// What is to be done once the lock is given back.
+#[derive(Default)]
+struct Settled {
+    answers: Vec<(Client, Vec<u8>)>,
+    wakes: bool,
+    learnt: bool,
 }
 
 impl Core {
@@ -64,123 +140,128 @@ impl Core {
             resolve,
             clients: HashMap::new(),
             next_client: 0,
-            requests: JoinSet::new(),
-            deadline: None,
+            todo: Todo::default(),
+            learnt: VecDeque::new(),
         };
-        Arc::new(Self { state: Mutex::new(state), deadline_changed: Notify::new() })
+        Arc::new(Self {
+            state: Mutex::new(state),
+            hosts: Mutex::default(),
+            wake: Notify::new(),
+            learnt: Notify::new(),
+        })
     }
 
-    /// Takes a query; its answer goes to `client`.
-    pub(super) fn query(self: &Arc<Self>, client: Client, query: &[u8]) {
-        let mut state = self.lock();
-        let id = ClientId(state.next_client);
-        state.next_client += 1;
-        let mut answer = Vec::new();
-        match state.engine.handle_query(id, client.protocol(), query, &mut answer, Instant::now()) {
-            Taken::Answered => client.answer(answer),
-            Taken::Waiting => drop(state.clients.insert(id, client)),
-            Taken::Dropped => {}
+    /// Takes the queries of a batch, and puts the answers that are known at once beside them.
+    pub(super) fn batch(&self, socket: &Arc<AnsweringSocket>, batch: &mut Batch) {
+        self.queries(|state, now| {
+            for asked in batch.asked() {
+                let from = asked.from;
+                let client = || Some(Client::Udp { socket: Arc::clone(socket), from: from.address() });
+                let id = state.next_client();
+                state.query(id, Protocol::Udp, asked.query, asked.answer, now, client);
+            }
+        });
+    }
+
+    /// Takes one query that came by a stream.
+    pub(super) fn query(&self, query: &[u8], client: Client) {
+        let (mut client, mut answer) = (Some(client), Vec::new());
+        self.queries(|state, now| {
+            let id = state.next_client();
+            state.query(id, Protocol::Tcp, query, &mut answer, now, || client.take());
+        });
+        if let Some(client) = client.filter(|_| !answer.is_empty()) {
+            client.answer(answer);
         }
-        self.settle(&mut state);
     }
 
-    pub(super) fn set_config(&self, config: DnsConfig) {
-        self.lock().engine.set_config(config, Instant::now());
+    /// Does what brings queries to the engine, after a look at the hosts file.
+    pub(super) fn queries<T>(&self, act: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let hosts = lock(&self.hosts).look(Instant::now());
+        self.with(|state, now| {
+            if let Some(hosts) = hosts {
+                state.engine.set_hosts(hosts);
+            }
+            act(state, now)
+        })
+    }
+
+    /// Does something with the engine, and then what comes of it. System calls are left for after the lock.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let now = Instant::now();
+        let mut state = lock(&self.state);
+        let result = act(&mut state, now);
+        let settled = state.settle();
+        drop(state);
+        if settled.wakes {
+            self.wake.notify_one();
+        }
+        if settled.learnt {
+            self.learnt.notify_waiters();
+        }
+        for (client, answer) in settled.answers {
+            client.answer(answer);
+        }
+        result
     }
 
     pub(super) fn set_resolve(&self, resolve: Arc<dyn Resolve>) {
-        self.lock().resolve = resolve;
+        lock(&self.state).resolve = resolve;
     }
 
-    pub(super) fn flush(self: &Arc<Self>) {
-        let mut state = self.lock();
-        state.engine.flush(Instant::now());
-        state.requests.abort_all();
-        self.settle(&mut state);
-    }
-
-    pub(super) fn stats(&self) -> DnsStats {
-        self.lock().engine.stats()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Carries out what the engine wants.
-    fn settle(self: &Arc<Self>, state: &mut State) {
-        while let Some((id, answer)) = state.engine.poll_answer() {
-            if let Some(client) = state.clients.remove(&id) {
-                client.answer(answer);
-            }
+    /// Reads names from another hosts file, or from none.
+    pub(super) fn set_hosts_file(&self, path: Option<PathBuf>) {
+        let mut hosts = lock(&self.hosts);
+        if hosts.path() != path.as_deref() {
+            *hosts = Hosts::new(path);
+            drop(hosts);
+            self.with(|state, _| state.engine.set_hosts(weft_dns::HostsFile::default()));
         }
-        while state.requests.try_join_next().is_some() {}
-        while let Some(request) = state.engine.poll_request() {
-            let Request { id, to, message, deadline } = request;
-            let resolving = state.resolve.resolve(to, message, deadline);
-            let core = Arc::downgrade(self);
-            state.requests.spawn(async move {
-                let answer = resolving.await;
-                if let Some(core) = core.upgrade() {
-                    let mut state = core.lock();
-                    state.engine.handle_answer(id, answer, Instant::now());
-                    core.settle(&mut state);
-                }
-            });
-        }
+    }
+
+    pub(super) fn flush(&self) {
+        self.with(|state, now| {
+            state.engine.flush(now);
+            state.todo.gives_up = true;
+            state.todo.requests.clear();
+        });
+        self.wake.notify_one();
+    }
+
+    /// What the driver is to do from now on. The deadline stays, so that it is not told of it again.
+    pub(super) fn take_todo(&self) -> (Todo, Arc<dyn Resolve>) {
+        let mut state = lock(&self.state);
         let deadline = state.engine.poll_timeout();
-        if deadline != state.deadline {
-            state.deadline = deadline;
-            self.deadline_changed.notify_one();
+        let todo = std::mem::replace(&mut state.todo, Todo { deadline, ..Todo::default() });
+        (Todo { deadline, ..todo }, Arc::clone(&state.resolve))
+    }
+
+    /// Resolves when [`take_todo`](Self::take_todo) has something new.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Answers that wait for their addresses, one at least.
+    pub(super) async fn learnt(&self) -> Vec<Learnt> {
+        loop {
+            let more = self.learnt.notified();
+            let learnt = std::mem::take(&mut lock(&self.state).learnt);
+            if !learnt.is_empty() {
+                return learnt.into();
+            }
+            more.await;
         }
     }
-}
 
-/// Tells the engine of its deadlines; without queries in flight there are none.
-pub(super) async fn keep_time(core: Arc<Core>) {
-    loop {
-        let deadline = core.lock().deadline;
-        let due = async {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = core.deadline_changed.notified() => {}
-            () = due => {
-                let mut state = core.lock();
-                state.engine.handle_timeout(Instant::now());
-                core.settle(&mut state);
-            }
-        }
+    /// Nobody waits any more.
+    pub(super) fn close(&self) {
+        let mut state = lock(&self.state);
+        let clients = std::mem::take(&mut state.clients);
+        drop(state);
+        drop(clients);
     }
 }
 
-/// The system's random numbers, fetched for many ids at once.
-struct SystemIds {
-    bytes: [u8; 256],
-    used: usize,
-}
-
-impl Default for SystemIds {
-    fn default() -> Self {
-        Self { bytes: [0; 256], used: 256 }
-    }
-}
-
-impl Entropy for SystemIds {
-    /// # Panics
-    /// Where the system has no random numbers to give: an id that can be guessed invites forged answers.
-    fn fill(&mut self, bytes: &mut [u8]) {
-        for byte in bytes {
-            if self.used == self.bytes.len() {
-                #[expect(clippy::expect_used, reason = "an id that can be guessed must never be used")]
-                getrandom::fill(&mut self.bytes).expect("the system gives random numbers");
-                self.used = 0;
-            }
-            *byte = self.bytes.get(self.used).copied().unwrap_or_default();
-            self.used += 1;
-        }
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

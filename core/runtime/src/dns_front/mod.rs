@@ -1,32 +1,41 @@
-//! The DNS proxy on loopback addresses: UDP and TCP in front of the DNS engine.
+//! The DNS proxy: UDP, TCP and packets in front of the DNS engine.
 //!
 //! ```text
-//! UDP sockets  ──┐                          ┌── DoH, inside or outside the tunnel
-//! TCP listeners ─┴─ Core (weft_dns::Engine) ┴── plain resolvers, inside or outside
+//! UDP sockets, a thread each ──┐                          ┌── DoH, inside or outside the tunnel
+//! TCP listeners ───────────────┼─ Core (weft_dns::Engine) ┴── plain resolvers, inside or outside
+//! packets from the TUN ────────┘
 //! ```
 //!
-//! The engine decides, [`Resolve`] asks. Everything is bounded: queries in flight by the engine, TCP connections and
+//! The engine decides, [`Resolve`] asks. What the engine knows is answered by the thread that heard the question; what it
+//! must ask for goes by the event loop. Everything is bounded: queries in flight by the engine, TCP connections and
 //! the queries that one may have under way here; what is over a bound waits or is refused at once.
 
 mod core;
+mod drive;
+mod entropy;
+mod hosts;
+mod lookup;
 mod resolve;
 mod tcp;
 #[cfg(test)]
 mod tests;
 mod udp;
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use weft_dns::DnsConfig;
-use weft_model::DnsStats;
+use weft_dns::{DnsConfig, HoldId, Learnt};
+use weft_model::{DnsLogEntry, DnsLookup, DnsStats, DomainName};
 
 use self::core::Core;
 pub use self::resolve::{Resolve, Resolvers, Resolving};
-use crate::sockets::{listen_tcp, listen_udp};
+use crate::sockets::{AnsweringSocket, listen_tcp, listen_udp};
 
 /// Why the proxy could not start. Nothing listens then.
 #[derive(Debug, thiserror::Error)]
@@ -52,13 +61,17 @@ pub enum DnsProxyError {
     /// None of the addresses is of a family that the system has.
     #[error("there is no address to listen on")]
     Nowhere,
+    /// The system gives no thread.
+    #[error("the system gives no thread for DNS queries: {0}")]
+    Thread(io::Error),
 }
 
 /// The running proxy. Dropping it closes every socket; queries in flight stay unanswered.
 pub struct DnsProxy {
     core: Arc<Core>,
     addresses: Vec<SocketAddr>,
-    _tasks: JoinSet<()>,
+    threads: udp::Threads,
+    tasks: JoinSet<()>,
 }
 
 impl std::fmt::Debug for DnsProxy {
@@ -78,30 +91,18 @@ impl DnsProxy {
         config: DnsConfig,
         resolve: Arc<dyn Resolve>,
     ) -> Result<Self, DnsProxyError> {
-        let mut bound = Vec::new();
-        for address in listen {
-            match bind(*address) {
-                Ok(pair) => bound.push(pair),
-                Err(DnsProxyError::Bind { error, .. }) if address.is_ipv6() && is_without_ipv6(&error) => {
-                    tracing::debug!("the system has no IPv6; the DNS proxy does without it");
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if bound.is_empty() {
-            return Err(DnsProxyError::Nowhere);
-        }
+        let bound = bind_all(listen)?;
         let core = Core::new(config, resolve);
-        let mut tasks = JoinSet::new();
+        let (mut threads, mut tasks) = (udp::Threads::default(), JoinSet::new());
         let mut addresses = Vec::new();
         let connections = tcp::Connections::new();
         for (address, udp, tcp) in bound {
             addresses.push(address);
-            tasks.spawn(udp::serve(Arc::new(udp), Arc::clone(&core)));
+            threads.serve(udp, Arc::clone(&core)).map_err(DnsProxyError::Thread)?;
             tasks.spawn(tcp::serve(tcp, Arc::clone(&core), connections.clone()));
         }
-        tasks.spawn(core::keep_time(Arc::clone(&core)));
-        Ok(Self { core, addresses, _tasks: tasks })
+        tasks.spawn(drive::drive(Arc::clone(&core)));
+        Ok(Self { core, addresses, threads, tasks })
     }
 
     /// The addresses it listens on.
@@ -112,7 +113,7 @@ impl DnsProxy {
 
     /// Answers new queries by another configuration.
     pub fn set_config(&self, config: DnsConfig) {
-        self.core.set_config(config);
+        self.core.with(|state, now| state.engine.set_config(config, now));
     }
 
     /// Asks new queries by other means.
@@ -120,19 +121,99 @@ impl DnsProxy {
         self.core.set_resolve(resolve);
     }
 
+    /// Answers the names of this hosts file, or of none; it is read again when it has changed, which a query notices
+    /// within a second.
+    pub fn set_hosts_file(&self, path: Option<PathBuf>) {
+        self.core.set_hosts_file(path);
+    }
+
     /// Answers everything in flight with SERVFAIL: the network is another one, and who asked asks again.
     pub fn flush(&self) {
         self.core.flush();
     }
 
+    /// Empties the cache.
+    pub fn forget(&self) {
+        self.core.with(|state, _| state.engine.forget());
+    }
+
+    /// A captive portal is open until a moment, or no more: until then every name goes to the system's resolvers,
+    /// outside, uncached.
+    pub fn set_portal(&self, until: Option<Instant>) {
+        self.core.with(|state, now| state.engine.set_portal(until, now));
+    }
+
+    /// Answers that wait until a plan holds their addresses, one at least, each given once. Dropping the future loses
+    /// none.
+    pub fn learnt(&self) -> impl Future<Output = Vec<Learnt>> + Send + use<> {
+        let core = Arc::clone(&self.core);
+        async move { core.learnt().await }
+    }
+
+    /// The plan with these answers' addresses is in force, or will not be: they go out, with their addresses or
+    /// as failures.
+    pub fn release(&self, holds: &[HoldId], result: &Result<(), String>) {
+        self.core.with(|state, now| {
+            for hold in holds {
+                state.engine.release(*hold, result.clone(), now);
+            }
+        });
+    }
+
     /// Counters at this moment.
     #[must_use]
     pub fn stats(&self) -> DnsStats {
-        self.core.stats()
+        self.core.with(|state, _| state.engine.stats())
+    }
+
+    /// Switches the log on or off; off empties it.
+    pub fn set_log(&self, on: bool) {
+        self.core.with(|state, now| state.engine.set_log(on, SystemTime::now(), now));
+    }
+
+    /// The log, the oldest entry first; empty while it is off.
+    #[must_use]
+    pub fn log(&self) -> Vec<DnsLogEntry> {
+        self.core.with(|state, _| state.engine.log())
+    }
+
+    /// Asks for a name by the way that any query takes, and says what became of it. None where the proxy stops
+    /// meanwhile.
+    pub fn lookup(
+        &self,
+        name: &DomainName,
+        kind: u16,
+    ) -> impl Future<Output = Option<DnsLookup>> + Send + use<> {
+        lookup::lookup(Arc::clone(&self.core), name.clone(), kind)
     }
 }
 
-fn bind(address: SocketAddr) -> Result<(SocketAddr, UdpSocket, TcpListener), DnsProxyError> {
+impl Drop for DnsProxy {
+    fn drop(&mut self) {
+        drop(std::mem::take(&mut self.threads));
+        self.tasks.abort_all();
+        // Whoever still holds the core, such as a look-up, must not hold the sockets with it.
+        self.core.close();
+    }
+}
+
+type Bound = (SocketAddr, AnsweringSocket, TcpListener);
+
+fn bind_all(listen: &[SocketAddr]) -> Result<Vec<Bound>, DnsProxyError> {
+    let mut bound = Vec::new();
+    for address in listen {
+        match bind(*address) {
+            Ok(pair) => bound.push(pair),
+            Err(DnsProxyError::Bind { error, .. }) if address.is_ipv6() && is_without_ipv6(&error) => {
+                tracing::debug!("the system has no IPv6; the DNS proxy does without it");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if bound.is_empty() { Err(DnsProxyError::Nowhere) } else { Ok(bound) }
+}
+
+fn bind(address: SocketAddr) -> Result<Bound, DnsProxyError> {
     let failed = |protocol| {
         move |error: io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => DnsProxyError::Taken { address, protocol },

@@ -83,6 +83,22 @@ impl TunnelNet {
         self.connect_from(port, remote).await
     }
 
+    /// Takes TCP connections on an address that packets are brought for; [`accept`](Self::accept) gives them.
+    ///
+    /// # Errors
+    /// Of kind `InvalidInput`, or `OutOfMemory` where there are too many addresses.
+    pub fn listen(&self, local: SocketAddr) -> io::Result<()> {
+        self.shared.lock().stack().listen(local).map_err(shared::flow_error)
+    }
+
+    /// The next connection that another opened. Dropping the future loses none.
+    ///
+    /// # Errors
+    /// Of kind `NotConnected` where the packets have ended.
+    pub async fn accept(&self) -> io::Result<TunnelStream> {
+        TunnelStream::accept(&self.shared).await
+    }
+
     async fn connect_from(&self, port: u16, remote: SocketAddr) -> io::Result<TunnelStream> {
         let stream = TunnelStream::connect(Arc::clone(&self.shared), port, remote)?;
         std::future::poll_fn(|context| stream.poll_established(context)).await?;

@@ -1,6 +1,6 @@
 //! The stack behind its lock, who waits for what, and the ports that are held.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +28,9 @@ pub(super) struct Shared {
 pub(super) struct State {
     stack: Netstack,
     flows: HashMap<FlowId, Slot>,
+    /// Connections that others opened and nobody has taken yet, and who waits for the next.
+    accepted: VecDeque<FlowId>,
+    acceptor: Option<Waker>,
     /// Ports that are claimed here; the claims alone cannot tell ours from one that was lost and taken anew.
     ports: HashSet<(Protocol, u16)>,
     /// What the driver sleeps until.
@@ -40,6 +43,8 @@ pub(super) struct State {
 struct Slot {
     port: u16,
     protocol: Protocol,
+    /// Another opened it, to a port that is listened on and that no program of the system's can take.
+    served: bool,
     established: bool,
     closed: Option<CloseReason>,
     /// Nobody holds the flow any more; it stays until its port may be given back.
@@ -51,8 +56,15 @@ struct Slot {
 impl Shared {
     pub(super) fn new(config: Config) -> io::Result<Self> {
         let stack = Netstack::new(&config.addresses, config.mtu, random()?, Instant::now());
-        let state =
-            State { stack, flows: HashMap::new(), ports: HashSet::new(), deadline: None, down: false };
+        let state = State {
+            stack,
+            flows: HashMap::new(),
+            accepted: VecDeque::new(),
+            acceptor: None,
+            ports: HashSet::new(),
+            deadline: None,
+            down: false,
+        };
         Ok(Self {
             state: Mutex::new(state),
             claims: config.claims,
@@ -115,7 +127,8 @@ impl Shared {
 
     /// Whether the flow's port is still its own. The system may have taken it for itself, and has precedence.
     pub(super) fn holds_port(&self, state: &State, id: FlowId) -> bool {
-        state.flows.get(&id).is_some_and(|slot| self.claims.is_claimed(slot.protocol, slot.port))
+        let holds = |slot: &Slot| slot.served || self.claims.is_claimed(slot.protocol, slot.port);
+        state.flows.get(&id).is_some_and(holds)
     }
 
     /// Nobody holds the flow any more.
@@ -149,10 +162,11 @@ impl Shared {
         for slot in state.flows.values_mut() {
             slot.wake();
         }
+        state.acceptor.take().into_iter().for_each(Waker::wake);
     }
 
     fn forget(&self, state: &mut State, id: FlowId) {
-        if let Some(slot) = state.flows.remove(&id) {
+        if let Some(slot) = state.flows.remove(&id).filter(|slot| !slot.served) {
             self.release_port(state, slot.protocol, slot.port);
         }
     }
@@ -166,6 +180,10 @@ impl Shared {
             }
         });
         while let Some(event) = state.stack.poll_event() {
+            if let FlowEvent::Accepted(id) = event {
+                state.accept(id);
+                continue;
+            }
             if let FlowEvent::Closed(id, _) = event
                 && state.flows.get(&id).is_some_and(|slot| slot.dropped)
             {
@@ -233,14 +251,38 @@ impl State {
         }
     }
 
+    /// The next connection that another opened.
+    ///
+    /// # Errors
+    /// The tunnel is gone.
+    pub(super) fn poll_accepted(&mut self, context: &Context<'_>) -> Poll<io::Result<FlowId>> {
+        self.check()?;
+        match self.accepted.pop_front() {
+            Some(id) => Poll::Ready(Ok(id)),
+            None => {
+                self.acceptor = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn accept(&mut self, id: FlowId) {
+        let port = self.stack.ends(id).map_or(0, |(local, _)| local.port());
+        let slot = Slot { served: true, established: true, ..Slot::new(Protocol::Tcp, port) };
+        self.flows.insert(id, slot);
+        self.accepted.push_back(id);
+        self.acceptor.take().into_iter().for_each(Waker::wake);
+    }
+
     fn tell(&mut self, event: FlowEvent) {
         let (FlowEvent::Established(id)
+        | FlowEvent::Accepted(id)
         | FlowEvent::Readable(id)
         | FlowEvent::Writable(id)
         | FlowEvent::Closed(id, _)) = event;
         let Some(slot) = self.flows.get_mut(&id) else { return };
         match event {
-            FlowEvent::Established(_) => {
+            FlowEvent::Established(_) | FlowEvent::Accepted(_) => {
                 slot.established = true;
                 slot.wake();
             }
@@ -256,7 +298,16 @@ impl State {
 
 impl Slot {
     fn new(protocol: Protocol, port: u16) -> Self {
-        Self { port, protocol, established: false, closed: None, dropped: false, reader: None, writer: None }
+        Self {
+            port,
+            protocol,
+            served: false,
+            established: false,
+            closed: None,
+            dropped: false,
+            reader: None,
+            writer: None,
+        }
     }
 
     fn wake(&mut self) {
@@ -328,12 +379,14 @@ pub(super) fn close_error(reason: CloseReason) -> io::Error {
     io::Error::new(kind, reason)
 }
 
-fn flow_error(error: FlowError) -> io::Error {
+pub(super) fn flow_error(error: FlowError) -> io::Error {
     let kind = match error {
         FlowError::NoAddress => io::ErrorKind::AddrNotAvailable,
         FlowError::Unaddressable | FlowError::TooLong { .. } => io::ErrorKind::InvalidInput,
         FlowError::PortInUse => io::ErrorKind::AddrInUse,
-        FlowError::TooManyFlows | FlowError::QueueFull => io::ErrorKind::OutOfMemory,
+        FlowError::TooManyFlows | FlowError::TooManyAddresses | FlowError::QueueFull => {
+            io::ErrorKind::OutOfMemory
+        }
         FlowError::Unknown => io::ErrorKind::NotConnected,
     };
     io::Error::new(kind, error)

@@ -33,6 +33,12 @@ impl TunnelStream {
         Ok(Self { shared, id })
     }
 
+    /// The next connection that another opens.
+    pub(super) async fn accept(shared: &Arc<Shared>) -> io::Result<Self> {
+        let id = std::future::poll_fn(|context| shared.lock().poll_accepted(context)).await?;
+        Ok(Self { shared: Arc::clone(shared), id })
+    }
+
     pub(super) fn poll_established(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
         self.shared.lock().poll_established(self.id, context)
     }

@@ -1,11 +1,17 @@
 //! Every socket outside the tunnel, from one factory.
 
+mod batch;
 mod factory;
 mod listen;
 #[cfg(any(target_os = "linux", target_os = "android"))]
+mod mmsg;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod options;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod single;
 mod udp;
 
+pub use batch::{AnsweringSocket, Asked, BATCH, Batch, Sender};
 pub use factory::{Protect, SocketFactory};
 pub use listen::{listen_tcp, listen_udp};
 pub use udp::{Arrival, Datagrams, RECEIVE_MEMORY, ReceiveBuffers, SendError, UdpSocket};
