@@ -5,10 +5,11 @@
 mod common;
 
 use anyhow::{Context, Result};
-use common::{apply, clear, enforced};
+use common::{apply, clear, enforced, learnt, none};
 use netlab::Host;
 use serde_json::Value;
-use weft_model::{FirewallPlan, Protocol};
+use weft_model::settings::SplitTunnelMode::{Exclude, Include};
+use weft_model::{FirewallPlan, LearntPlan, Protocol};
 use weft_platform::{Platform, PlatformError};
 
 /// The objects of the table, as the nft program reads them.
@@ -43,7 +44,7 @@ fn tables(host: &Host) -> Result<String> {
     Ok(host.run(["nft", "list", "tables"])?.stdout)
 }
 
-const RULES: [&str; 35] = [
+const RULES: [&str; 41] = [
     "openings accept: tunnel",
     "openings accept: loopback",
     "openings accept: Weft's own",
@@ -52,12 +53,16 @@ const RULES: [&str; 35] = [
     "openings accept: DHCPv6",
     "openings accept: DHCPv6",
     "openings accept: NDP",
+    "openings accept: learnt, excluded",
+    "openings accept: learnt, excluded",
     "output jump: ",
     "output reject: tunnel or nothing",
     "output reject: tunnel or nothing",
     "output reject: tunnel or nothing",
     "output reject: tunnel or nothing",
     "forward accept: ",
+    "forward accept: learnt, excluded",
+    "forward accept: learnt, excluded",
     "forward reject: tunnel or nothing",
     "forward reject: tunnel or nothing",
     "forward reject: tunnel or nothing",
@@ -77,6 +82,8 @@ const RULES: [&str; 35] = [
     "input accept: ICMP unreachable, too big",
     "input accept: ICMP time exceeded, bad header",
     "input accept: ICMPv6 errors",
+    "input accept: learnt, excluded",
+    "input accept: learnt, excluded",
     "input drop: from a tunnelled address",
     "input drop: from a tunnelled address",
 ];
@@ -147,7 +154,7 @@ fn another_plan_takes_the_former_ones_place() {
         assert_eq!(elements(&host, "tunnelled4")?.len(), 1);
         assert_eq!(elements(&host, "tunnelled6")?.len() + elements(&host, "openings4")?.len(), 0);
         assert!(!rules(&host)?.iter().any(|rule| rule.contains("own address")));
-        assert_eq!(rules(&host)?.len(), 33);
+        assert_eq!(rules(&host)?.len(), RULES.len() - 2);
         apply(&host, &FirewallPlan::Open, &[])?;
         assert_eq!(tables(&host)?, "table inet other\n");
         Ok(())
@@ -169,6 +176,97 @@ fn thousands_of_networks_go_in_at_once() {
         assert_eq!(elements(&host, "tunnelled6")?.len(), 2000);
         let description = host.inside(|| Platform::native()?.firewall.describe())??;
         assert!(description.contains("set tunnelled6: 2000 elements"), "{description}");
+        Ok(())
+    });
+}
+
+/// The number that the kernel gave the table, another one for each that is made.
+fn table_number(host: &Host) -> Result<Value> {
+    let objects = objects(host)?;
+    let table = objects.iter().find_map(|object| object.get("table")).context("no table")?;
+    Ok(table["handle"].clone())
+}
+
+/// A firewall that lives on, as the daemon's does.
+fn apply_with(host: &Host, platform: &mut Platform, plan: &FirewallPlan, learnt: &LearntPlan) -> Result<()> {
+    Ok(host.inside(|| platform.firewall.apply(plan, learnt, &[]))??)
+}
+
+fn known(host: &Host) -> Result<Vec<Value>> {
+    Ok([elements(host, "learnt4")?, elements(host, "learnt6")?].concat())
+}
+
+#[test]
+fn learnt_addresses_alone_change_without_a_new_table() {
+    netlab::run(|lab| {
+        let host = lab.host("device").build()?;
+        for mode in [Exclude, Include] {
+            let mut platform = host.inside(Platform::native)??;
+            let plan = enforced(&["64.0.0.0/2", "2000::/3"], &[]);
+            let first = learnt(mode, &["198.51.100.7", "2001:db8::7"]);
+            apply_with(&host, &mut platform, &plan, &first)?;
+            assert_eq!(known(&host)?, ["198.51.100.7", "2001:db8::7"]);
+            let (rules_before, number) = (rules(&host)?, table_number(&host)?);
+            host.run(["nft", "add table inet dummy"])?;
+            let many: Vec<String> = (0..1000u32)
+                .flat_map(|number| {
+                    [format!("20.0.{}.{}", number / 250, number % 250), format!("2001:db8:1::{number:x}")]
+                })
+                .collect();
+            let many: Vec<&str> = many.iter().map(String::as_str).collect();
+            // The other program's table makes the first of these a whole one.
+            apply_with(&host, &mut platform, &plan, &learnt(mode, &many))?;
+            assert_ne!(table_number(&host)?, number);
+            assert_eq!((elements(&host, "learnt4")?.len(), elements(&host, "learnt6")?.len()), (1000, 1000));
+            let number = table_number(&host)?;
+            for _ in 0..3 {
+                apply_with(&host, &mut platform, &plan, &learnt(mode, &many[1..]))?;
+                assert_eq!(elements(&host, "learnt4")?.len(), 999);
+                apply_with(&host, &mut platform, &plan, &learnt(mode, &many))?;
+                assert_eq!(elements(&host, "learnt4")?.len(), 1000);
+            }
+            apply_with(&host, &mut platform, &plan, &learnt(mode, &[]))?;
+            assert_eq!(known(&host)?, [""; 0]);
+            apply_with(&host, &mut platform, &plan, &first)?;
+            assert_eq!(known(&host)?, ["198.51.100.7", "2001:db8::7"]);
+            assert_eq!((rules(&host)?, table_number(&host)?), (rules_before, number));
+
+            // Together with another plan they go in at once.
+            let other = enforced(&["128.0.0.0/2"], &[]);
+            apply_with(&host, &mut platform, &other, &learnt(mode, &["198.51.100.8"]))?;
+            assert_eq!(known(&host)?, ["198.51.100.8"]);
+            host.inside(|| platform.firewall.clear())??;
+            host.run(["nft", "delete table inet dummy"])?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn whatever_another_program_does_the_next_change_puts_right() {
+    netlab::run(|lab| {
+        let host = lab.host("device").build()?;
+        let mut platform = host.inside(Platform::native)??;
+        let plan = enforced(&["64.0.0.0/2", "2000::/3"], &[]);
+        apply_with(&host, &mut platform, &plan, &none())?;
+        let whole = rules(&host)?;
+        let deeds = [
+            "insert rule inet weft output accept",
+            "add element inet weft learnt4 { 192.0.2.1 }",
+            "flush ruleset",
+            "flush chain inet weft input",
+            "delete table inet weft",
+        ];
+        for (number, deed) in deeds.iter().enumerate() {
+            host.run(["nft", deed])?;
+            let address = format!("198.51.100.{number}");
+            apply_with(&host, &mut platform, &plan, &learnt(Exclude, &[&address]))?;
+            assert_eq!((rules(&host)?, known(&host)?), (whole.clone(), vec![address.into()]), "{deed}");
+        }
+        // What is another program's now stays so.
+        host.run(["nft", "flush ruleset; add table inet weft"])?;
+        let error = apply_with(&host, &mut platform, &plan, &none()).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(PlatformError::FirewallHeld { .. })), "{error}");
         Ok(())
     });
 }

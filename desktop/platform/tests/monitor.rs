@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use common::nets;
+use common::{nets, none};
 use netlab::{End, Host, Lab, Link};
 use weft_model::{InterfacePlan, NetworkState};
 use weft_platform::{Platform, Watch, network_monitor};
@@ -84,7 +84,7 @@ fn wefts_own_interface_and_routes_are_no_event() {
         let many: Vec<String> =
             (0..2000u32).map(|number| format!("20.{}.{}.0/26", number / 250, number % 250)).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        host.inside(|| platform.routes.apply(&nets(&many)))??;
+        host.inside(|| platform.routes.apply(&nets(&many), &none()))??;
         host.sh("ip route add default dev weft0 metric 1")?;
         host.inside(|| platform.routes.clear())??;
         host.inside(|| platform.tun.remove())??;

@@ -5,134 +5,13 @@
 mod common;
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use anyhow::{Context as _, Result};
-use common::{apply, enforced, nets};
-use netlab::{Capture, End, Host, Lab, Link, Seen};
-use socket2::{Domain, Socket, Type};
-use weft_model::{FIREWALL_MARK, InterfacePlan, Protocol};
+use anyhow::Context as _;
+use common::net::{EXCLUDED, GATEWAY, Net, PORT, SOON, TUNNELLED, ask, connect, echo, server};
+use common::{nets, none};
+use weft_model::{FIREWALL_MARK, InterfacePlan};
 use weft_platform::Platform;
-
-const SOON: Duration = Duration::from_secs(5);
-/// Addresses of the one remote host: tunnelled, excluded, and the gateway's, which is tunnelled but for an opening.
-const TUNNELLED: [&str; 2] = ["198.51.100.1", "2001:db8:1::1"];
-const EXCLUDED: [&str; 2] = ["192.168.9.1", "fd00:9::1"];
-const GATEWAY: [&str; 2] = ["203.0.113.1", "2001:db8:2::1"];
-const PORT: u16 = 2408;
-
-/// A device, a host behind it as a container is, and the remote host with every address that matters.
-struct Net {
-    device: Host,
-    behind: Host,
-    remote: Host,
-    wire: Capture,
-}
-
-impl Net {
-    fn new(lab: &Lab) -> Result<Self> {
-        let device = lab.host("device").strict_rp_filter().build()?;
-        let (behind, remote) = (lab.host("behind").build()?, lab.host("remote").build()?);
-        let mut end = End::new(&remote, "eth0").address("10.0.0.1/24").address("fd00::1/64");
-        for address in [TUNNELLED, EXCLUDED, GATEWAY] {
-            end = end.address(&format!("{}/32", address[0])).address(&format!("{}/128", address[1]));
-        }
-        Link::new(End::new(&device, "eth0").address("10.0.0.2/24").address("fd00::2/64"), end)?;
-        Link::new(
-            End::new(&device, "eth1").address("172.17.0.1/24").address("fd00:17::1/64"),
-            End::new(&behind, "eth0").address("172.17.0.2/24").address("fd00:17::2/64"),
-        )?;
-        for (host, gateways) in [(&device, ["10.0.0.1", "fd00::1"]), (&behind, ["172.17.0.1", "fd00:17::1"])]
-        {
-            for gateway in gateways {
-                host.run(["ip", "route", "add", "default", "via", gateway])?;
-            }
-        }
-        remote.run(["ip", "route", "add", "172.16.0.0/12", "via", "10.0.0.2"])?;
-        remote.run(["ip", "route", "add", "fd00:17::/64", "via", "fd00::2"])?;
-        device.sysctl("net.ipv4.ip_forward", "1")?;
-        device.sysctl("net.ipv6.conf.all.forwarding", "1")?;
-        let wire = remote.capture("eth0")?;
-        Ok(Self { device, behind, remote, wire })
-    }
-
-    /// Exclude mode without an interface: everything but private ranges is blocked, but for the gateway's port.
-    fn block(&self) -> Result<()> {
-        let gateway = GATEWAY.map(|address| SocketAddr::new(address.parse().unwrap(), PORT).to_string());
-        let openings = [
-            (Protocol::Udp, gateway[0].as_str()),
-            (Protocol::Tcp, gateway[0].as_str()),
-            (Protocol::Udp, gateway[1].as_str()),
-            (Protocol::Tcp, gateway[1].as_str()),
-        ];
-        let tunnelled =
-            ["11.0.0.0/8", "128.0.0.0/3", "193.0.0.0/8", "198.0.0.0/7", "200.0.0.0/5", "2000::/3"];
-        apply(&self.device, &enforced(&tunnelled, &openings), &["172.16.0.2/32", "2001:db8:3::3/128"])
-    }
-
-    /// How many packets to or from these addresses were on the wire.
-    fn seen(&self, addresses: [&str; 2]) -> Result<usize> {
-        self.wire.settle()?;
-        let addresses = addresses.map(|address| address.parse::<IpAddr>().unwrap());
-        Ok(self.wire.count(|seen: &Seen| {
-            addresses.iter().any(|address| seen.is_to(*address) || seen.is_from(*address))
-        }))
-    }
-}
-
-fn server(host: &Host, address: &str, port: u16) -> Result<TcpListener> {
-    let address = SocketAddr::new(address.parse()?, port);
-    Ok(host.inside(move || TcpListener::bind(address))??)
-}
-
-fn connect(
-    host: &Host,
-    address: &str,
-    port: u16,
-    mark: Option<u32>,
-) -> Result<Result<TcpStream, std::io::Error>> {
-    let address = SocketAddr::new(address.parse()?, port);
-    host.inside(move || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        if let Some(mark) = mark {
-            socket.set_mark(mark)?;
-        }
-        socket.connect_timeout(&address.into(), SOON)?;
-        Ok(TcpStream::from(socket))
-    })
-}
-
-/// A datagram there and back; none = the system refused to send it, or nothing came back.
-fn ask(host: &Host, address: &str, port: u16, mark: Option<u32>) -> Result<std::io::Result<()>> {
-    let address = SocketAddr::new(address.parse()?, port);
-    host.inside(move || {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
-        if let Some(mark) = mark {
-            socket.set_mark(mark)?;
-        }
-        socket.set_read_timeout(Some(SOON))?;
-        socket.connect(&address.into())?;
-        socket.send(b"ask")?;
-        let mut socket = socket;
-        socket.read_exact(&mut [0; 3])
-    })
-}
-
-/// Answers datagrams to any of the host's addresses for as long as the host lives.
-fn echo(host: &Host, address: &str, port: u16) -> Result<()> {
-    let address = SocketAddr::new(address.parse()?, port);
-    let socket = host.inside(move || UdpSocket::bind(address))??;
-    std::thread::spawn(move || {
-        let mut buffer = [0; 1500];
-        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-            if socket.send_to(&buffer[..length], from).is_err() {
-                break;
-            }
-        }
-    });
-    Ok(())
-}
 
 #[test]
 fn a_tunnelled_destination_is_refused_at_once_and_nothing_leaves() {
@@ -273,7 +152,7 @@ fn with_the_tunnel_up_its_packets_go_there_and_nowhere_else() {
             metered: false,
         };
         let device = net.device.inside(|| platform.tun.ensure(&plan))??.context("a new interface")?;
-        net.device.inside(|| platform.routes.apply(&nets(&["198.0.0.0/7", "2000::/3"])))??;
+        net.device.inside(|| platform.routes.apply(&nets(&["198.0.0.0/7", "2000::/3"]), &none()))??;
         let tunnel = net.device.capture("weft0")?;
         for (address, behind) in TUNNELLED.into_iter().zip(["172.17.0.2", "fd00:17::2"]) {
             let address: IpAddr = address.parse()?;
@@ -297,7 +176,7 @@ fn with_the_tunnel_up_its_packets_go_there_and_nowhere_else() {
         }
         assert_eq!(net.seen(TUNNELLED)?, 0, "{}", net.wire);
         // The gateway is reached outside, under strict reverse-path filtering, although its range is tunnelled.
-        net.device.inside(|| platform.routes.apply(&nets(&["198.0.0.0/7"])))??;
+        net.device.inside(|| platform.routes.apply(&nets(&["198.0.0.0/7"]), &none()))??;
         for address in GATEWAY {
             echo(&net.remote, address, PORT)?;
             ask(&net.device, address, PORT, Some(FIREWALL_MARK))?.context(address)?;
@@ -376,7 +255,7 @@ fn a_packet_that_another_program_reroutes_is_caught() {
         let addresses = nets(&["172.16.0.2/32", "2001:db8:3::3/128"]);
         let plan = InterfacePlan { addresses, mtu: 1280, metered: false };
         let _device = net.device.inside(|| platform.tun.ensure(&plan))??;
-        net.device.inside(|| platform.routes.apply(&nets(&["198.0.0.0/7", "2000::/3"])))??;
+        net.device.inside(|| platform.routes.apply(&nets(&["198.0.0.0/7", "2000::/3"]), &none()))??;
         // It takes packets away from the tunnel by the mark, after their first route was found.
         net.device.run([
             "nft",

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use common::nets;
+use common::{nets, none};
 use ipnet::IpNet;
 use netlab::{End, Host, Lab, Link};
 use weft_model::InterfacePlan;
@@ -127,7 +127,7 @@ fn without_ipv6_the_rest_works() {
         let _device =
             ensure(&host, &mut platform, &plan(&["172.16.0.2/32", "2606:4700:cf1:1000::1/128"], 1280))?;
         assert_eq!(addresses(&host)?, ["172.16.0.2/32"]);
-        host.inside(|| platform.routes.apply(&nets(&["0.0.0.0/1", "2000::/3"])))??;
+        host.inside(|| platform.routes.apply(&nets(&["0.0.0.0/1", "2000::/3"]), &none()))??;
         assert_eq!(routes(&host)?, ["0.0.0.0/1 dev weft0 proto static scope link"]);
         host.inside(|| platform.routes.clear())??;
         assert_eq!((routes(&host)?.len(), rules(&host)?.len()), (0, 0));
@@ -198,7 +198,7 @@ fn routes_and_rule_are_exactly_the_plans_and_go() {
         let v6 = |net: &str| format!("{net} dev weft0 proto static metric 1024 pref medium");
         let rule = "5000: not from all fwmark 0x100cf lookup 65743";
         for _ in 0..2 {
-            host.inside(|| platform.routes.apply(&first))??;
+            host.inside(|| platform.routes.apply(&first, &none()))??;
             assert_eq!(routes(&host)?, [v4("0.0.0.0/5"), v4("8.0.0.0/7"), v6("2000::/3")]);
             assert_eq!(rules(&host)?, [rule, rule]);
         }
@@ -212,7 +212,9 @@ fn routes_and_rule_are_exactly_the_plans_and_go() {
             host.sh(&format!("ip route add 198.51.100.0/24 dev eth0 metric {probes}")).ok()?;
             events.stdout().contains("198.51").then_some(())
         })?;
-        host.inside(|| platform.routes.apply(&nets(&["8.0.0.0/7", "64.0.0.0/2", "2000::/3", "0.0.0.0/0"])))??;
+        host.inside(|| {
+            platform.routes.apply(&nets(&["8.0.0.0/7", "64.0.0.0/2", "2000::/3", "0.0.0.0/0"]), &none())
+        })??;
         assert_eq!(routes(&host)?, [v4("default"), v4("8.0.0.0/7"), v4("64.0.0.0/2"), v6("2000::/3")]);
         netlab::eventually(SOON, "the changes are seen", || events.stdout().contains("Deleted 0.0.0.0/5"))?;
         let changed: Vec<_> =
@@ -249,7 +251,7 @@ fn two_thousand_routes_are_applied_and_changed() {
                 .collect()
         };
         for third in [1, 2] {
-            host.inside(|| platform.routes.apply(&many(third)))??;
+            host.inside(|| platform.routes.apply(&many(third), &none()))??;
             let present = routes(&host)?;
             assert_eq!(present.len(), 2000);
             assert!(present.contains(&format!("23.249.{third}.0/24 dev weft0 proto static scope link")));
@@ -271,20 +273,20 @@ fn the_routes_of_another_program_are_named_and_left() {
         assert_eq!(preflight(&host, &mut platform).unwrap_err().to_string(), expected);
         let _device = ensure(&host, &mut platform, &plan(&["172.16.0.2/32"], 1280))?;
         let all = nets(&["0.0.0.0/0"]);
-        assert_eq!(host.inside(|| platform.routes.apply(&all))?.unwrap_err().to_string(), expected);
+        assert_eq!(host.inside(|| platform.routes.apply(&all, &none()))?.unwrap_err().to_string(), expected);
         host.inside(|| platform.routes.clear())??;
         assert_eq!(routes(&host)?, ["10.9.0.0/16 dev eth0 scope link"]);
         host.run(["ip", "route", "flush", "table", "65743"])?;
 
         for foreign in [["pref", "5000", "lookup", "100"], ["pref", "900", "lookup", "65743"]] {
             host.run(["ip", "rule", "add"].iter().chain(&foreign))?;
-            let error = host.inside(|| platform.routes.apply(&all))?.unwrap_err();
+            let error = host.inside(|| platform.routes.apply(&all, &none()))?.unwrap_err();
             assert!(matches!(error, PlatformError::RuleHeld { .. }), "{error}");
             host.inside(|| platform.routes.clear())??;
             assert_eq!(rules(&host)?.len(), 1, "{:?}", rules(&host)?);
             host.run(["ip", "rule", "del"].iter().chain(&foreign))?;
         }
-        host.inside(|| platform.routes.apply(&all))??;
+        host.inside(|| platform.routes.apply(&all, &none()))??;
         Ok(())
     });
 }
@@ -293,10 +295,10 @@ fn the_routes_of_another_program_are_named_and_left() {
 fn routes_without_the_interface_are_refused_and_change_nothing() {
     netlab::run(|lab| {
         let (host, _router) = device(lab)?;
-        let error = on(&host, |platform| platform.routes.apply(&nets(&["0.0.0.0/0"]))).unwrap_err();
+        let error = on(&host, |platform| platform.routes.apply(&nets(&["0.0.0.0/0"]), &none())).unwrap_err();
         assert_eq!(error.to_string(), "the interface weft0 is not there");
         assert_eq!((routes(&host)?.len(), rules(&host)?.len()), (0, 0));
-        on(&host, |platform| platform.routes.apply(&[]))?;
+        on(&host, |platform| platform.routes.apply(&[], &none()))?;
         Ok(())
     });
 }

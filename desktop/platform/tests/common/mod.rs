@@ -1,14 +1,26 @@
 //! What the tests share.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod net;
+
 use anyhow::Result;
 use ipnet::IpNet;
 use netlab::Host;
-use weft_model::{FirewallPlan, Opening, Protocol};
+use weft_model::settings::SplitTunnelMode;
+use weft_model::{FirewallPlan, LearntPlan, Opening, Protocol};
 use weft_platform::Platform;
 
 pub(crate) fn nets(texts: &[&str]) -> Vec<IpNet> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+/// No learnt addresses.
+pub(crate) fn none() -> LearntPlan {
+    LearntPlan::default()
+}
+
+pub(crate) fn learnt(mode: SplitTunnelMode, addresses: &[&str]) -> LearntPlan {
+    LearntPlan { mode, addresses: addresses.iter().map(|text| text.parse().unwrap()).collect() }
 }
 
 pub(crate) fn enforced(tunnelled: &[&str], openings: &[(Protocol, &str)]) -> FirewallPlan {
@@ -22,7 +34,7 @@ pub(crate) fn enforced(tunnelled: &[&str], openings: &[(Protocol, &str)]) -> Fir
 
 pub(crate) fn apply(host: &Host, plan: &FirewallPlan, addresses: &[&str]) -> Result<()> {
     let addresses = nets(addresses);
-    Ok(host.inside(|| Platform::native()?.firewall.apply(plan, &addresses))??)
+    Ok(host.inside(|| Platform::native()?.firewall.apply(plan, &none(), &addresses))??)
 }
 
 pub(crate) fn clear(host: &Host) -> Result<()> {

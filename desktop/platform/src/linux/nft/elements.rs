@@ -70,6 +70,12 @@ pub(super) fn of_networks(networks: &[IpNet], family: Family) -> Vec<Element> {
     elements
 }
 
+/// The elements of a set of addresses.
+pub(super) fn of_addresses(addresses: &[IpAddr], family: Family) -> Vec<Element> {
+    let own = addresses.iter().filter(|address| Family::of(**address) == family);
+    own.map(|address| element(octets(*address), false)).collect()
+}
+
 /// The number of a transport protocol in IP.
 pub(super) fn protocol_number(protocol: Protocol) -> u8 {
     match protocol {

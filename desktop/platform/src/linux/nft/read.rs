@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use netlink_packet_netfilter::nftables::{
-    ChainAttribute, ChainMessage, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute,
-    SetElementAttribute, SetElementFlags, SetElementList, SetElementMessage, SetMessage, TableAttribute,
-    TableMessage,
+    ChainAttribute, ChainMessage, GenAttribute, GenMessage, NfTablesMessage, RuleAttribute, RuleMessage,
+    SetAttribute, SetElementAttribute, SetElementFlags, SetElementList, SetElementMessage, SetMessage,
+    TableAttribute, TableMessage,
 };
 use netlink_packet_netfilter::nftables::{DataAttribute, ListAttribute};
 use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner};
@@ -42,6 +42,16 @@ pub(in crate::linux) fn owner(netlink: &mut Netlink) -> Result<Owner, NetlinkErr
         _ => false,
     });
     Ok(if ours { Owner::Weft } else { Owner::Other })
+}
+
+/// The generation of the system's nftables: another one after each change, whoever makes it.
+pub(in crate::linux) fn generation(netlink: &mut Netlink) -> Result<Option<u32>, NetlinkError> {
+    let found = netlink.get(nftables(NfTablesMessage::GetGen(GenMessage { attributes: Vec::new() })))?;
+    let Some(NfTablesMessage::NewGen(message)) = found.and_then(nftables_of) else { return Ok(None) };
+    Ok(message.attributes.iter().find_map(|attribute| match attribute {
+        GenAttribute::Id(number) => Some(*number),
+        _ => None,
+    }))
 }
 
 /// The table for people: chains with what their rules are for, sets with their elements.

@@ -9,6 +9,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use weft_model::settings::SplitTunnelMode;
 use weft_model::{FIREWALL_MARK, INTERFACE_NAME};
 
 use super::expression::{End, Family, Match};
@@ -56,18 +57,44 @@ pub(super) fn learnt(family: Family) -> String {
     format!("learnt{}", family.suffix())
 }
 
-/// Every rule, in order.
-pub(super) fn all(addresses: &[IpNet]) -> Vec<Rule> {
+/// The sets of what only the tunnel may carry.
+fn guarded(learnt_are: SplitTunnelMode) -> Vec<(Family, String)> {
+    let mut sets: Vec<_> = Family::BOTH.map(|family| (family, tunnelled(family))).into();
+    if learnt_are == SplitTunnelMode::Include {
+        sets.extend(Family::BOTH.map(|family| (family, learnt(family))));
+    }
+    sets
+}
+
+/// Lets pass what goes to learnt addresses, or comes from them, where they are excluded.
+fn excluded(learnt_are: SplitTunnelMode, chain: &'static str, end: End) -> Vec<Rule> {
+    let rule = |family| Rule {
+        chain,
+        expressions: Match::default().address_in(family, end, learnt(family)).accept(),
+        comment: "learnt, excluded",
+    };
+    match learnt_are {
+        SplitTunnelMode::Exclude => Family::BOTH.map(rule).into(),
+        SplitTunnelMode::Include => Vec::new(),
+    }
+}
+
+/// Every rule, in order. `learnt_are` says which way the learnt addresses go.
+pub(super) fn all(learnt_are: SplitTunnelMode, addresses: &[IpNet]) -> Vec<Rule> {
     let mut rules = ways_past();
-    rules.extend(outward(OUTPUT, Match::default().jump(OPENINGS)));
-    rules.extend(outward(FORWARD, Match::default().leaves_by(INTERFACE_NAME).accept()));
+    rules.extend(excluded(learnt_are, OPENINGS, End::Destination));
+    rules.push(Rule { chain: OUTPUT, expressions: Match::default().jump(OPENINGS), comment: "" });
+    rules.extend(outward(OUTPUT, learnt_are));
+    let by_tunnel = Match::default().leaves_by(INTERFACE_NAME).accept();
+    rules.push(Rule { chain: FORWARD, expressions: by_tunnel, comment: "" });
+    rules.extend(excluded(learnt_are, FORWARD, End::Destination));
+    rules.extend(outward(FORWARD, learnt_are));
     rules.push(Rule { chain: POSTROUTING, expressions: Match::default().jump(OPENINGS), comment: "" });
-    for family in Family::BOTH {
-        let expressions =
-            Match::default().address_in(family, End::Destination, tunnelled(family)).counted().drop();
+    for (family, set) in guarded(learnt_are) {
+        let expressions = Match::default().address_in(family, End::Destination, set).counted().drop();
         rules.push(Rule { chain: POSTROUTING, expressions, comment: "rerouted" });
     }
-    rules.extend(inward(addresses));
+    rules.extend(inward(learnt_are, addresses));
     rules
 }
 
@@ -101,10 +128,10 @@ fn ways_past() -> Vec<Rule> {
 }
 
 /// What is refused of the packets that leave: at once and with an answer, so that nobody waits for a time-out.
-fn outward(chain: &'static str, ways_past: Match) -> Vec<Rule> {
-    let mut rules = vec![Rule { chain, expressions: ways_past, comment: "" }];
-    for family in Family::BOTH {
-        let guarded = Match::default().address_in(family, End::Destination, tunnelled(family));
+fn outward(chain: &'static str, learnt_are: SplitTunnelMode) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for (family, set) in guarded(learnt_are) {
+        let guarded = Match::default().address_in(family, End::Destination, set);
         let expressions = guarded.clone().protocol(TCP).counted().reset();
         rules.push(Rule { chain, expressions, comment: "tunnel or nothing" });
         rules.push(Rule { chain, expressions: guarded.counted().prohibit(), comment: "tunnel or nothing" });
@@ -114,8 +141,8 @@ fn outward(chain: &'static str, ways_past: Match) -> Vec<Rule> {
 
 /// What may come in, and what may not: nothing by a physical interface to the tunnel's own addresses, which would
 /// betray them to the local network (CVE-2019-14899), and nothing from tunnelled addresses but replies to Weft's own
-/// sockets and what the physical network must say of their packets.
-fn inward(addresses: &[IpNet]) -> Vec<Rule> {
+/// sockets, what the physical network must say of their packets, and what learnt excluded addresses send.
+fn inward(learnt_are: SplitTunnelMode, addresses: &[IpNet]) -> Vec<Rule> {
     let rule = |expressions: Match, comment| Rule { chain: INPUT, expressions, comment };
     let mut rules = vec![
         rule(Match::default().came_by(INTERFACE_NAME).accept(), "tunnel"),
@@ -146,9 +173,9 @@ fn inward(addresses: &[IpNet]) -> Vec<Rule> {
         rule(icmp().icmp_types(11, 12).accept(), "ICMP time exceeded, bad header"),
         rule(icmpv6().icmp_types(1, 4).accept(), "ICMPv6 errors"),
     ]);
-    for family in Family::BOTH {
-        let expressions =
-            Match::default().address_in(family, End::Source, tunnelled(family)).counted().drop();
+    rules.extend(excluded(learnt_are, INPUT, End::Source));
+    for (family, set) in guarded(learnt_are) {
+        let expressions = Match::default().address_in(family, End::Source, set).counted().drop();
         rules.push(rule(expressions, "from a tunnelled address"));
     }
     rules

@@ -1,12 +1,14 @@
 //! A firewall plan as one transaction.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, Hook, HookNumber, InetHookNumber, NfTablesMessage, RuleAttribute,
     RuleMessage, SetAttribute, SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute,
     TableMessage,
 };
-use weft_model::Opening;
+use weft_model::{LearntPlan, Opening};
 
 use super::batch::{Batch, Transaction};
 use super::elements::{self, Element};
@@ -65,29 +67,41 @@ fn table() -> TableMessage {
     TableMessage { attributes: vec![name, TableAttribute::UserData(comment(TABLE_COMMENT))] }
 }
 
-/// Puts exactly this in the place of Weft's table, whatever it held: `tunnelled` leaves by the tunnel interface, or by
-/// `openings`, or not at all; nothing reaches `addresses` by another interface.
-pub(in crate::linux) fn enforcement(
-    tunnelled: &[IpNet],
-    openings: &[Opening],
-    addresses: &[IpNet],
-) -> Transaction {
-    enforcement_batch(tunnelled, openings, addresses).finish()
-}
-
 /// Has the kernel say whether it could put such rules in place, and changes nothing.
 pub(in crate::linux) fn trial() -> Transaction {
     let everything: [IpNet; 2] = [ipnet::Ipv4Net::default().into(), ipnet::Ipv6Net::default().into()];
-    enforcement_batch(&everything, &[], &everything).trial()
+    enforcement(&everything, &[], &LearntPlan::default(), &everything).trial()
 }
 
-fn enforcement_batch(tunnelled: &[IpNet], openings: &[Opening], addresses: &[IpNet]) -> Batch {
+/// Adds and removes learnt addresses, and changes nothing else.
+pub(in crate::linux) fn learnt_change(removed: &[IpAddr], added: &[IpAddr]) -> Batch {
+    let mut batch = Batch::default();
+    for family in Family::BOTH {
+        let name = rules::learnt(family);
+        for message in element_messages(&name, None, &elements::of_addresses(removed, family)) {
+            batch.delete(NfTablesMessage::DeleteSetElement(message));
+        }
+        for message in element_messages(&name, None, &elements::of_addresses(added, family)) {
+            batch.create(NfTablesMessage::NewSetElement(message));
+        }
+    }
+    batch
+}
+
+/// Puts exactly this in the place of Weft's table, whatever it held: `tunnelled` leaves by the tunnel interface, or by
+/// `openings`, or not at all; `learnt` stands above that; nothing reaches `addresses` by another interface.
+pub(in crate::linux) fn enforcement(
+    tunnelled: &[IpNet],
+    openings: &[Opening],
+    learnt: &LearntPlan,
+    addresses: &[IpNet],
+) -> Batch {
     let mut batch = Batch::default();
     forget(&mut batch);
     batch.create(NfTablesMessage::NewTable(table()));
     let mut id = 0;
     for family in Family::BOTH {
-        for (set, elements) in sets(family, tunnelled, openings) {
+        for (set, elements) in sets(family, tunnelled, openings, &learnt.addresses) {
             id += 1;
             add_set(&mut batch, set, id, elements);
         }
@@ -97,7 +111,7 @@ fn enforcement_batch(tunnelled: &[IpNet], openings: &[Opening], addresses: &[IpN
     add_chain(&mut batch, FORWARD, Some((InetHookNumber::Forward, EARLY)));
     add_chain(&mut batch, POSTROUTING, Some((InetHookNumber::PostRouting, LATE)));
     add_chain(&mut batch, INPUT, Some((InetHookNumber::LocalIn, EARLY)));
-    for rule in rules::all(addresses) {
+    for rule in rules::all(learnt.mode, addresses) {
         let mut attributes = vec![
             RuleAttribute::Table(TABLE.to_owned()),
             RuleAttribute::Chain(rule.chain.to_owned()),
@@ -111,7 +125,12 @@ fn enforcement_batch(tunnelled: &[IpNet], openings: &[Opening], addresses: &[IpN
     batch
 }
 
-fn sets(family: Family, tunnelled: &[IpNet], openings: &[Opening]) -> [(Set, Vec<Element>); 3] {
+fn sets(
+    family: Family,
+    tunnelled: &[IpNet],
+    openings: &[Opening],
+    learnt: &[IpAddr],
+) -> [(Set, Vec<Element>); 3] {
     let address = address_type(family);
     let key_len = family.address_len();
     let flow = (TYPE_PROTOCOL << (2 * TYPE_BITS)) | (address << TYPE_BITS) | TYPE_SERVICE;
@@ -130,8 +149,8 @@ fn sets(family: Family, tunnelled: &[IpNet], openings: &[Opening]) -> [(Set, Vec
             elements::of_openings(openings, family),
         ),
         (
-            Set { name: rules::learnt(family), key_type: address, key_len, flags: SetFlags::Timeout },
-            Vec::new(),
+            Set { name: rules::learnt(family), key_type: address, key_len, flags: SetFlags::empty() },
+            elements::of_addresses(learnt, family),
         ),
     ]
 }
@@ -146,15 +165,24 @@ fn add_set(batch: &mut Batch, set: Set, id: u32, elements: Vec<Element>) {
         SetAttribute::Id(id),
     ];
     batch.create(NfTablesMessage::NewSet(SetMessage { attributes }));
-    for elements in elements.chunks(ELEMENTS_A_MESSAGE) {
-        let attributes = vec![
-            SetElementList::Table(TABLE.to_owned()),
-            SetElementList::Set(set.name.clone()),
-            SetElementList::SetId(id),
-            SetElementList::Elements(elements.to_vec()),
-        ];
-        batch.create(NfTablesMessage::NewSetElement(SetElementMessage { attributes }));
+    for message in element_messages(&set.name, Some(id), &elements) {
+        batch.create(NfTablesMessage::NewSetElement(message));
     }
+}
+
+/// The elements of a set, of one made in the same transaction with its number in it.
+fn element_messages(
+    set: &str,
+    id: Option<u32>,
+    elements: &[Element],
+) -> impl Iterator<Item = SetElementMessage> {
+    elements.chunks(ELEMENTS_A_MESSAGE).map(move |elements| {
+        let mut attributes =
+            vec![SetElementList::Table(TABLE.to_owned()), SetElementList::Set(set.to_owned())];
+        attributes.extend(id.map(SetElementList::SetId));
+        attributes.push(SetElementList::Elements(elements.to_vec()));
+        SetElementMessage { attributes }
+    })
 }
 
 fn add_chain(batch: &mut Batch, name: &str, hook: Option<(InetHookNumber, i32)>) {
