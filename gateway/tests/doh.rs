@@ -170,6 +170,14 @@ fn extended_error(message: &Message) -> Option<u16> {
     }
 }
 
+/// The text behind the code of an extended error.
+fn reason(message: &Message) -> Option<String> {
+    match message.edns.as_ref()?.option(EdnsCode::from(15))? {
+        EdnsOption::Unknown(_, data) => Some(String::from_utf8(data[2..].to_vec()).unwrap()),
+        _ => None,
+    }
+}
+
 #[tokio::test]
 async fn an_allowed_name_is_answered_by_post_and_get() {
     let lab = lab().await;
@@ -195,10 +203,13 @@ async fn a_blocked_name_is_never_asked_for() {
         let message = lab.ask(name).await;
         assert_eq!(message.metadata.response_code, ResponseCode::NXDomain);
         assert_eq!(extended_error(&message), Some(15));
+        assert_eq!(reason(&message).as_deref(), Some("blocked by the administrator's list"));
     }
+    let bare = Message::from_vec(&lab.post(query("blocked.example.", false)).await.body).unwrap();
+    assert_eq!((bare.metadata.response_code, bare.edns), (ResponseCode::NXDomain, None));
     assert_eq!(lab.upstream.asked(), 0);
     assert_eq!(lab.ask("open.blocked.example.").await.answers.len(), 1);
-    assert_eq!(lab.gateway.resolver.stats().blocked, 2);
+    assert_eq!(lab.gateway.resolver.stats().blocked, 3);
 }
 
 #[tokio::test]
@@ -217,7 +228,10 @@ async fn a_profile_blocks_more() {
     let profile = weft_model::Profile::from_json(r#"{"name":"Strict","default":true}"#).unwrap();
     lab.gateway.store().set_profile(profile).unwrap();
     lab.gateway.registry.reload().unwrap();
-    assert_eq!(lab.ask("video.example.").await.metadata.response_code, ResponseCode::NXDomain);
+    let message = lab.ask("video.example.").await;
+    assert_eq!(message.metadata.response_code, ResponseCode::NXDomain);
+    let expected = "blocked by the administrator's list for profile Strict";
+    assert_eq!((extended_error(&message), reason(&message).as_deref()), (Some(15), Some(expected)));
     assert_eq!(lab.ask("blocked.example.").await.metadata.response_code, ResponseCode::NXDomain);
 }
 

@@ -11,10 +11,10 @@ const OPTION_EXTENDED_ERROR: u16 = 15;
 const FLAGS_THAT_GO_ON: u16 = 0x0130;
 
 /// The extended errors (RFC 8914) that the gateway answers with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExtendedError {
-    /// The policy blocks the name.
-    Blocked,
+    /// The policy blocks the name, for this reason.
+    Blocked(String),
     /// No upstream answered in time, or none sensibly.
     NoUpstream,
     /// Too many queries wait already.
@@ -22,9 +22,9 @@ pub enum ExtendedError {
 }
 
 impl ExtendedError {
-    fn option(self) -> EdnsOption {
+    fn option(&self) -> EdnsOption {
         let (code, text): (u16, &str) = match self {
-            Self::Blocked => (15, "Blocked by the gateway's policy"),
+            Self::Blocked(reason) => (15, reason),
             Self::NoUpstream => (22, "No upstream resolver answered"),
             Self::Busy => (0, "Too many queries are waiting"),
         };
@@ -122,7 +122,7 @@ impl Query {
 
     /// An answer of the gateway's own, without records.
     #[must_use]
-    pub fn own_answer(&self, code: ResponseCode, error: Option<ExtendedError>) -> Vec<u8> {
+    pub fn own_answer(&self, code: ResponseCode, error: Option<&ExtendedError>) -> Vec<u8> {
         let mut answer = bare_answer(&self.message, code, error).unwrap_or_default();
         if self.padded
             && let Ok(summary) = wire::summarise(&answer)
@@ -133,7 +133,7 @@ impl Query {
     }
 }
 
-fn bare_answer(query: &Message, code: ResponseCode, error: Option<ExtendedError>) -> Option<Vec<u8>> {
+fn bare_answer(query: &Message, code: ResponseCode, error: Option<&ExtendedError>) -> Option<Vec<u8>> {
     let mut answer = Message::new(query.metadata.id, MessageType::Response, query.metadata.op_code);
     answer.metadata.recursion_desired = query.metadata.recursion_desired;
     answer.metadata.recursion_available = true;
@@ -199,17 +199,17 @@ mod tests {
     #[test]
     fn a_blocked_name_does_not_exist_and_says_why() {
         let parsed = Query::parse(&query(true, true)).unwrap();
-        let bytes = parsed.own_answer(ResponseCode::NXDomain, Some(ExtendedError::Blocked));
+        let blocked = ExtendedError::Blocked("for a test".to_owned());
+        let bytes = parsed.own_answer(ResponseCode::NXDomain, Some(&blocked));
         assert_eq!(bytes.len() % 468, 0);
         let answer = Message::from_vec(&bytes).unwrap();
         assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
         assert_eq!(answer.metadata.id, 9);
         let option = answer.edns.as_ref().unwrap().option(EdnsCode::from(15)).unwrap();
-        assert!(matches!(option, EdnsOption::Unknown(15, data) if data.starts_with(&[0, 15])));
+        assert!(matches!(option, EdnsOption::Unknown(15, data) if data == b"\0\x0ffor a test"));
 
         let bare = Query::parse(&query(false, false)).unwrap();
-        let answer =
-            Message::from_vec(&bare.own_answer(ResponseCode::NXDomain, Some(ExtendedError::Blocked)));
+        let answer = Message::from_vec(&bare.own_answer(ResponseCode::NXDomain, Some(&blocked)));
         assert!(answer.unwrap().edns.is_none());
     }
 

@@ -10,7 +10,27 @@ pub enum Verdict {
     /// Ask an upstream.
     Allow,
     /// Answer that it does not exist.
-    Block,
+    Block(List),
+}
+
+/// Which list blocks a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum List {
+    /// The one for all devices.
+    Common,
+    /// The one for the devices of a profile.
+    Profile,
+}
+
+impl List {
+    /// What a user is told who asked for a name on it: one line.
+    #[must_use]
+    pub fn reason(self, profile: &str) -> String {
+        match self {
+            Self::Common => "blocked by the administrator's list".to_owned(),
+            Self::Profile => format!("blocked by the administrator's list for profile {profile}"),
+        }
+    }
 }
 
 /// The lists of one profile. The longest suffix that matches counts; of two equal ones, "allow".
@@ -20,12 +40,14 @@ pub struct Policy {
 }
 
 impl Policy {
-    fn new<'a>(lists: impl IntoIterator<Item = &'a PolicyLists> + Clone) -> Self {
+    fn new(lists: &[(&PolicyLists, List)]) -> Self {
         let mut suffixes = HashMap::new();
-        let blocked = lists.clone().into_iter().flat_map(|lists| &lists.block);
-        suffixes.extend(blocked.map(|name| (name.as_str().to_owned(), Verdict::Block)));
-        let allowed = lists.into_iter().flat_map(|lists| &lists.allow);
-        suffixes.extend(allowed.map(|name| (name.as_str().to_owned(), Verdict::Allow)));
+        for (lists, list) in lists {
+            suffixes.extend(lists.block.iter().map(|name| (name.as_str().to_owned(), Verdict::Block(*list))));
+        }
+        for (lists, _) in lists {
+            suffixes.extend(lists.allow.iter().map(|name| (name.as_str().to_owned(), Verdict::Allow)));
+        }
         Self { suffixes }
     }
 
@@ -60,9 +82,11 @@ impl Policies {
         let by_profile = config
             .profiles
             .iter()
-            .map(|(name, lists)| (name.clone(), Policy::new([&common, lists])))
+            .map(|(name, lists)| {
+                (name.clone(), Policy::new(&[(lists, List::Profile), (&common, List::Common)]))
+            })
             .collect();
-        Self { common: Policy::new([&common]), by_profile }
+        Self { common: Policy::new(&[(&common, List::Common)]), by_profile }
     }
 
     /// The lists that count for the devices of a profile.
@@ -76,6 +100,8 @@ impl Policies {
 mod tests {
     use super::*;
     use crate::config::Config;
+
+    const COMMON: Verdict = Verdict::Block(List::Common);
 
     #[test]
     fn the_longest_suffix_counts_and_of_equals_allow() {
@@ -94,17 +120,17 @@ mod tests {
         .unwrap();
         let policies = Policies::new(&config.dns);
         let cases = [
-            ("ads.example", Verdict::Block, Verdict::Allow),
-            ("x.y.ads.example", Verdict::Block, Verdict::Allow),
+            ("ads.example", COMMON, Verdict::Allow),
+            ("x.y.ads.example", COMMON, Verdict::Allow),
             ("xads.example", Verdict::Allow, Verdict::Allow),
             ("example", Verdict::Allow, Verdict::Allow),
             ("", Verdict::Allow, Verdict::Allow),
             ("both.example", Verdict::Allow, Verdict::Allow),
-            ("example.net", Verdict::Block, Verdict::Block),
+            ("example.net", COMMON, COMMON),
             ("www.good.example.net", Verdict::Allow, Verdict::Allow),
-            ("deep.good.example.net", Verdict::Block, Verdict::Block),
+            ("deep.good.example.net", COMMON, COMMON),
             ("x\\046ads.example", Verdict::Allow, Verdict::Allow),
-            ("video.example", Verdict::Allow, Verdict::Block),
+            ("video.example", Verdict::Allow, Verdict::Block(List::Profile)),
         ];
         for (name, common, strict) in cases {
             assert_eq!(policies.of("Default").judge(name), common, "{name}");

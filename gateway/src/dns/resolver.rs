@@ -75,10 +75,10 @@ impl Resolver {
             }
         };
         let policy = self.policies.of(profile);
-        if policy.judge(&query.name) == Verdict::Block {
-            return Ok(self.blocked(&query));
+        if let Verdict::Block(list) = policy.judge(&query.name) {
+            return Ok(self.blocked(&query, list.reason(profile)));
         }
-        Ok(self.forward(&query, policy).await)
+        Ok(self.forward(&query, policy, profile).await)
     }
 
     /// The counters at this moment.
@@ -93,7 +93,7 @@ impl Resolver {
         }
     }
 
-    async fn forward(&self, query: &Query, policy: &Policy) -> Answer {
+    async fn forward(&self, query: &Query, policy: &Policy, profile: &str) -> Answer {
         let mut answer = match self.upstreams.ask(query).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -103,12 +103,14 @@ impl Resolver {
                     UpstreamError::Busy => ExtendedError::Busy,
                     _ => ExtendedError::NoUpstream,
                 };
-                return own(query, ResponseCode::ServFail, reason);
+                return own(query, ResponseCode::ServFail, &reason);
             }
         };
         // A blocked name must not be reached through an allowed one that points to it.
-        if answer.summary.aliases.iter().any(|name| policy.judge(name) == Verdict::Block) {
-            return self.blocked(query);
+        let mut verdicts = answer.summary.aliases.iter().map(|name| policy.judge(name));
+        let blocks = |verdict| if let Verdict::Block(list) = verdict { Some(list) } else { None };
+        if let Some(list) = verdicts.find_map(blocks) {
+            return self.blocked(query, list.reason(profile));
         }
         wire::set_id(&mut answer.bytes, query.id());
         if query.padded {
@@ -117,13 +119,13 @@ impl Resolver {
         Answer { bytes: answer.bytes, ttl: answer.summary.min_ttl, udp_limit: query.udp_limit() }
     }
 
-    fn blocked(&self, query: &Query) -> Answer {
+    fn blocked(&self, query: &Query, reason: String) -> Answer {
         count(&self.counters.blocked);
-        own(query, ResponseCode::NXDomain, ExtendedError::Blocked)
+        own(query, ResponseCode::NXDomain, &ExtendedError::Blocked(reason))
     }
 }
 
-fn own(query: &Query, code: ResponseCode, error: ExtendedError) -> Answer {
+fn own(query: &Query, code: ResponseCode, error: &ExtendedError) -> Answer {
     Answer { bytes: query.own_answer(code, Some(error)), ttl: None, udp_limit: query.udp_limit() }
 }
 
