@@ -61,8 +61,8 @@ impl Tunnelled {
         Ok(())
     }
 
-    /// Sends a datagram from the device to each address and returns how many packets to or from them were on the
-    /// wire, and how many entered the tunnel.
+    /// Sends a datagram from the device to each address and returns how many packets to them were on the wire, and how
+    /// many entered the tunnel.
     fn probe(&self, addresses: [&str; 2]) -> Result<(usize, usize)> {
         self.net.wire.clear();
         self.tunnel.clear();
@@ -72,9 +72,11 @@ impl Tunnelled {
             self.net.device.inside(|| drop(socket_to(to).and_then(|socket| socket.send_to(b"probe", to))))?;
         }
         self.tunnel.settle()?;
-        let addresses_of = addresses.map(|address| address.parse::<IpAddr>().unwrap());
-        let inside = self.tunnel.count(|seen| addresses_of.iter().any(|address| seen.is_to(*address)));
-        Ok((self.net.seen(addresses)?, inside))
+        self.net.wire.settle()?;
+        let addresses = addresses.map(|address| address.parse::<IpAddr>().unwrap());
+        let count =
+            |capture: &Capture| capture.count(|seen| addresses.iter().any(|address| seen.is_to(*address)));
+        Ok((count(&self.net.wire), count(&self.tunnel)))
     }
 }
 
@@ -87,13 +89,15 @@ fn a_learnt_address_of_exclude_mode_is_reached_outside_and_by_nothing_else() {
     netlab::run(|lab| {
         let mut net = Tunnelled::new(lab, Exclude)?;
         assert_eq!(net.probe(TUNNELLED)?, (0, 2));
+        for address in TUNNELLED {
+            echo(&net.net.remote, address, 53)?;
+        }
         for _ in 0..2 {
             net.learn(&learnt(Exclude, &TUNNELLED))?;
             net.net.wire.clear();
             net.tunnel.clear();
             for address in TUNNELLED {
                 let _server = server(&net.net.remote, address, 80)?;
-                echo(&net.net.remote, address, 53)?;
                 connect(&net.net.device, address, 80, None)?.context(address)?;
                 ask(&net.net.device, address, 53, None)?.context(address)?;
                 // A container's packets go the same way.
