@@ -34,6 +34,7 @@ use crate::tun::{TunInput, TunOutput};
 
 pub use claims::{FlowClaims, OWN_PORTS, Protocol};
 pub use counters::Counters;
+pub(crate) use verdicts::IcmpLimit;
 pub use verdicts::{Verdicts, VerdictsInForce};
 pub use wait::{Waker, is_ready, wait};
 pub use weft_policy::Verdict;
@@ -61,9 +62,13 @@ pub struct Config {
     pub verdicts: Arc<VerdictsInForce>,
     /// The ports of the core's own flows.
     pub claims: Arc<FlowClaims>,
-    /// Takes packets for the core's own flows: from the tunnel those for claimed ports, from the device those with
-    /// [`Verdict::Own`]. Checksums are complete. What does not fit is dropped and counted.
+    /// Takes packets out of the tunnel for claimed ports: those of the core's own flows. Checksums are complete. What
+    /// does not fit is dropped and counted.
     pub own_packets: mpsc::Sender<Vec<u8>>,
+    /// Takes packets of the device with [`Verdict::Own`]: those for the core's own servers, which answer by
+    /// [`DataPlane::write_own`]. Checksums are complete. What is refused (false) is dropped and counted. Must not
+    /// block.
+    pub served_packets: Arc<dyn Fn(Vec<u8>) -> bool + Send + Sync>,
     /// Called from either thread when the transport's control part has something to do
     /// ([`weft_tunnel::Control::handle_nudge`]), and when [`DataPlane::failure`] has something to say. Must not block.
     pub nudge: Arc<dyn Fn() + Send + Sync>,
@@ -95,6 +100,7 @@ impl DataPlane {
             verdicts: config.verdicts,
             claims: config.claims,
             own_packets: config.own_packets,
+            served_packets: config.served_packets,
             nudge: config.nudge,
             sockets: ArcSwap::default(),
             tally: Tally::default(),

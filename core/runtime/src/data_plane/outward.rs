@@ -103,7 +103,7 @@ impl Outward {
                     self.seal(run, now);
                 }
                 Verdict::Own => {
-                    self.shared.hand_own_run(&run, &self.shared.tally.out);
+                    self.shared.serve(&run);
                     self.pool.give_back(run.into_buffer());
                 }
                 Verdict::Refuse(kind) => {

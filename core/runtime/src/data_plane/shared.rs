@@ -34,6 +34,7 @@ pub(super) struct Shared {
     pub(super) verdicts: Arc<VerdictsInForce>,
     pub(super) claims: Arc<FlowClaims>,
     pub(super) own_packets: mpsc::Sender<Vec<u8>>,
+    pub(super) served_packets: Arc<dyn Fn(Vec<u8>) -> bool + Send + Sync>,
     pub(super) nudge: Arc<dyn Fn() + Send + Sync>,
     pub(super) sockets: ArcSwap<Sockets>,
     pub(super) tally: Tally,
@@ -154,12 +155,12 @@ impl Shared {
         !self.stopped()
     }
 
-    /// Hands the packets that a run stands for to the core's own flows.
-    pub(super) fn hand_own_run(&self, run: &Run, direction: &Direction) {
+    /// Hands the packets that a run stands for to the core's own servers.
+    pub(super) fn serve(&self, run: &Run) {
         for index in 0..run.segments() {
             let mut packet = vec![0; weft_packet::segment_len(run, index)];
-            if write_segment(run, index, &mut packet) == packet.len() {
-                self.hand_own(packet, direction);
+            if write_segment(run, index, &mut packet) == packet.len() && !(self.served_packets)(packet) {
+                self.tally.out.drop(DropReason::QueueFull, 1);
             }
         }
     }

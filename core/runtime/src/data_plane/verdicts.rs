@@ -39,17 +39,17 @@ const PER_SECOND: u32 = 200;
 /// Bounds the ICMP errors, so that a flood of packets does not become a flood of answers (RFC 1812,
 /// section 4.3.2.8).
 #[derive(Debug)]
-pub(super) struct IcmpLimit {
+pub(crate) struct IcmpLimit {
     left: u32,
     since: Instant,
 }
 
 impl IcmpLimit {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { left: BURST, since: now }
     }
 
-    pub(super) fn allows(&mut self, now: Instant) -> bool {
+    pub(crate) fn allows(&mut self, now: Instant) -> bool {
         let earned = now.saturating_duration_since(self.since).as_millis() * u128::from(PER_SECOND) / 1000;
         if earned > 0 {
             self.left = u32::try_from(earned).unwrap_or(BURST).saturating_add(self.left).min(BURST);

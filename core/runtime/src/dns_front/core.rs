@@ -11,6 +11,7 @@ use weft_dns::{ClientId, DnsConfig, Engine, Learnt, MAX_IN_FLIGHT, Protocol, Req
 
 use super::entropy::SystemIds;
 use super::hosts::Hosts;
+use super::packet::Reply;
 use super::resolve::Resolve;
 use crate::sockets::{AnsweringSocket, Batch};
 
@@ -24,6 +25,8 @@ pub(super) enum Client {
     Udp { socket: Arc<AnsweringSocket>, from: SocketAddr },
     /// Down a connection. The permit is one of the queries that it may have under way.
     Stream { answers: mpsc::UnboundedSender<(Vec<u8>, OwnedSemaphorePermit)>, permit: OwnedSemaphorePermit },
+    /// Back in a packet.
+    Packet(Reply),
     /// To somebody in this process.
     Inside(oneshot::Sender<Vec<u8>>),
 }
@@ -33,6 +36,7 @@ impl Client {
         match self {
             // A full socket drops, as UDP does: the client asks again.
             Self::Udp { socket, from } => drop(socket.send_to(&answer, from)),
+            Self::Packet(reply) => reply.send(&answer),
             // A connection that is gone wants no answer, and neither does who gave up.
             Self::Stream { answers, permit } => drop(answers.send((answer, permit))),
             Self::Inside(answered) => drop(answered.send(answer)),

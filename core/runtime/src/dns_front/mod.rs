@@ -15,6 +15,8 @@ mod drive;
 mod entropy;
 mod hosts;
 mod lookup;
+mod packet;
+mod port;
 mod resolve;
 mod tcp;
 #[cfg(test)]
@@ -34,6 +36,8 @@ use weft_dns::{DnsConfig, HoldId, Learnt};
 use weft_model::{DnsLogEntry, DnsLookup, DnsStats, DomainName};
 
 use self::core::Core;
+pub use self::packet::{PacketConfig, PacketFront, PacketSink};
+pub(crate) use self::port::PacketPort;
 pub use self::resolve::{Resolve, Resolvers, Resolving};
 use crate::sockets::{AnsweringSocket, listen_tcp, listen_udp};
 
@@ -58,7 +62,7 @@ pub enum DnsProxyError {
         /// What the system says.
         error: io::Error,
     },
-    /// None of the addresses is of a family that the system has.
+    /// Every address is of a family that the system does not have.
     #[error("there is no address to listen on")]
     Nowhere,
     /// The system gives no thread.
@@ -70,6 +74,7 @@ pub enum DnsProxyError {
 pub struct DnsProxy {
     core: Arc<Core>,
     addresses: Vec<SocketAddr>,
+    connections: tcp::Connections,
     threads: udp::Threads,
     tasks: JoinSet<()>,
 }
@@ -82,7 +87,8 @@ impl std::fmt::Debug for DnsProxy {
 
 impl DnsProxy {
     /// Listens on every address of `listen`, UDP and TCP, and answers as `config` and `resolve` say. IPv6 addresses
-    /// are left out where the system has no IPv6. Called within a tokio runtime.
+    /// are left out where the system has no IPv6. No address at all: queries come by [`packets`](Self::packets) alone.
+    /// Called within a tokio runtime.
     ///
     /// # Errors
     /// A [`DnsProxyError`] that names the first address that cannot be had.
@@ -102,7 +108,15 @@ impl DnsProxy {
             tasks.spawn(tcp::serve(tcp, Arc::clone(&core), connections.clone()));
         }
         tasks.spawn(drive::drive(Arc::clone(&core)));
-        Ok(Self { core, addresses, threads, tasks })
+        Ok(Self { core, addresses, connections, threads, tasks })
+    }
+
+    /// A front that takes queries out of IP packets. Called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The system has no random numbers, or there are too many addresses.
+    pub fn packets(&self, config: PacketConfig) -> io::Result<PacketFront> {
+        PacketFront::start(Arc::clone(&self.core), self.connections.clone(), config)
     }
 
     /// The addresses it listens on.
@@ -210,7 +224,7 @@ fn bind_all(listen: &[SocketAddr]) -> Result<Vec<Bound>, DnsProxyError> {
             Err(error) => return Err(error),
         }
     }
-    if bound.is_empty() { Err(DnsProxyError::Nowhere) } else { Ok(bound) }
+    if bound.is_empty() && !listen.is_empty() { Err(DnsProxyError::Nowhere) } else { Ok(bound) }
 }
 
 fn bind(address: SocketAddr) -> Result<Bound, DnsProxyError> {

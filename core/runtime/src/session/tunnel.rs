@@ -12,6 +12,7 @@ use weft_policy::VerdictSnapshot;
 use weft_tunnel::{Inbound, Outbound, Outbox, SocketError, SocketId, SocketRequest};
 
 use crate::data_plane::{Config, DataPlane, FlowClaims, Verdicts, VerdictsInForce};
+use crate::dns_front::PacketPort;
 use crate::flows::{self, TunnelNet};
 use crate::sockets::SocketFactory;
 use crate::tun;
@@ -26,6 +27,8 @@ pub(super) struct TunnelSlot {
     running: Option<Running>,
     verdicts: Arc<VerdictsInForce>,
     nudge: Arc<Notify>,
+    /// For packets that the core itself serves.
+    port: Arc<PacketPort>,
 }
 
 struct Running {
@@ -40,11 +43,17 @@ impl Default for TunnelSlot {
             running: None,
             verdicts: Arc::new(VerdictsInForce::from_pointee(nothing)),
             nudge: Arc::new(Notify::new()),
+            port: Arc::default(),
         }
     }
 }
 
 impl TunnelSlot {
+    /// Where packets for the core's own servers go.
+    pub(super) fn port(&self) -> Arc<PacketPort> {
+        Arc::clone(&self.port)
+    }
+
     pub(super) fn attach(&mut self, tun: OwnedFd) {
         self.tun = Some(tun);
     }
@@ -73,7 +82,7 @@ impl TunnelSlot {
             tun::open(tun).map_err(|error| format!("the tunnel interface cannot be used: {error}"))?;
         let (own_packets, own_inbox) = mpsc::channel(OWN_PACKETS);
         let claims = Arc::new(FlowClaims::new());
-        let nudge = Arc::clone(&self.nudge);
+        let (nudge, port) = (Arc::clone(&self.nudge), Arc::clone(&self.port));
         let config = Config {
             input: Box::new(input),
             output: Arc::new(output),
@@ -82,10 +91,12 @@ impl TunnelSlot {
             verdicts: Arc::clone(&self.verdicts),
             claims: Arc::clone(&claims),
             own_packets,
+            served_packets: Arc::new(move |packet| port.take(packet)),
             nudge: Arc::new(move || nudge.notify_one()),
         };
         let plane = DataPlane::start(config).map_err(|error| format!("the packet threads: {error}"))?;
         let plane = Arc::new(plane);
+        self.port.set_plane(Arc::downgrade(&plane));
         let sender = Arc::downgrade(&plane);
         let send = move |run| {
             if let Some(plane) = sender.upgrade() {

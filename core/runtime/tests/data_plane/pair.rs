@@ -18,7 +18,7 @@ use crate::sys;
 
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// How many packets for the core's own flows may wait.
+/// How many packets for the core's own flows, and for its servers, may wait.
 pub(crate) const OWN_QUEUE: usize = 3;
 
 /// What a pair is to be.
@@ -53,7 +53,10 @@ pub(crate) struct Side {
     pub(crate) transport: Arc<Fake>,
     pub(crate) verdicts: Arc<VerdictsInForce>,
     pub(crate) claims: Arc<FlowClaims>,
+    /// Packets out of the tunnel for claimed ports.
     pub(crate) own: mpsc::Receiver<Vec<u8>>,
+    /// Packets of the device for the core's own servers.
+    pub(crate) served: mpsc::Receiver<Vec<u8>>,
     /// Inside addresses.
     pub(crate) v4: IpAddr,
     pub(crate) v6: IpAddr,
@@ -127,6 +130,7 @@ fn side(host: Host, own: u8, peer: u8, shape: Shape) -> Result<Side> {
     let verdicts = Arc::new(ArcSwap::from_pointee(judge));
     let claims = Arc::new(FlowClaims::new());
     let (own_packets, own_queue) = mpsc::channel(OWN_QUEUE);
+    let (to_server, served) = mpsc::channel::<Vec<u8>>(OWN_QUEUE);
     let plane = DataPlane::start(Config {
         input: Box::new(input),
         output: Arc::new(output),
@@ -135,10 +139,11 @@ fn side(host: Host, own: u8, peer: u8, shape: Shape) -> Result<Side> {
         verdicts: Arc::clone(&verdicts),
         claims: Arc::clone(&claims),
         own_packets,
+        served_packets: Arc::new(move |packet| to_server.try_send(packet).is_ok()),
         nudge: Arc::new(|| ()),
     })?;
     plane.add_socket(SOCKET, socket(&host, outer(own, shape.outer_v6))?)?;
     let v4 = format!("10.1.0.{own}").parse()?;
     let v6 = format!("fd10::{own}").parse()?;
-    Ok(Side { host, plane, transport, verdicts, claims, own: own_queue, v4, v6 })
+    Ok(Side { host, plane, transport, verdicts, claims, own: own_queue, served, v4, v6 })
 }

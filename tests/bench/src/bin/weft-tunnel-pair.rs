@@ -85,6 +85,7 @@ fn main() -> Result<()> {
         verdicts: Arc::new(VerdictsInForce::new(Arc::new(Arc::new(All)))),
         claims: Arc::new(FlowClaims::new()),
         own_packets,
+        served_packets: Arc::new(|_| false),
         nudge: nudger(nudge),
     })
     .context("the data plane")?;

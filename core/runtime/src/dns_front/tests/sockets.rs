@@ -1,0 +1,176 @@
+//! What the system's sockets bring with them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use weft_dns::{MAX_IN_FLIGHT, message};
+
+use super::bench::{
+    By, Peer, Scripted, answers, doh, eventually, local, query, read_answer, send, soon, start,
+};
+use crate::dns_front::tcp::frame;
+use crate::dns_front::{DnsProxy, DnsProxyError};
+
+/// Asks `count` queries at `address`, up to `window` at once, and sees that each gets its own answer.
+async fn ask_many(address: SocketAddr, who: u16, count: u16, window: u16) {
+    let Ok(socket) = UdpSocket::bind(if address.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }).await else {
+        panic!("no port is left")
+    };
+    socket.connect(address).await.unwrap();
+    let name = |id: u16| format!("q{who}-{id}");
+    let mut room = [0; 512];
+    for first in (0..count).step_by(window.into()) {
+        let ids: Vec<u16> = (first..count.min(first + window)).collect();
+        for id in &ids {
+            socket.send(&query(*id, &name(*id))).await.unwrap();
+        }
+        let mut heard = Vec::new();
+        while heard.len() < ids.len() {
+            let received = tokio::time::timeout_at(soon().into(), socket.recv(&mut room));
+            let length = received.await.expect("an answer is lost").unwrap();
+            let id = message::id(&room[..length]).unwrap();
+            answers(&room[..length], &query(id, &name(id)), 10);
+            heard.push(id);
+        }
+        heard.sort_unstable();
+        assert_eq!(heard, ids);
+    }
+}
+
+#[tokio::test]
+async fn thousands_of_queries_over_every_socket_get_each_its_own_answer() {
+    let script = Scripted::new(10);
+    let proxy = start(&script);
+    assert_eq!(proxy.addresses().len(), 4);
+    let asking: Vec<_> = (0..8)
+        .map(|who| tokio::spawn(ask_many(proxy.addresses()[usize::from(who) % 4], who, 600, 50)))
+        .collect();
+    for asked in asking {
+        asked.await.unwrap();
+    }
+    let stats = proxy.stats();
+    assert_eq!((stats.queries, stats.refused, stats.failed), (4800, 0, 0));
+}
+
+#[tokio::test]
+async fn over_its_bound_the_proxy_says_so_at_once() {
+    let script = Scripted::closed(10);
+    let proxy = start(&script);
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(proxy.addresses()[0]).await.unwrap();
+    let mut room = [0; 512];
+    for id in 0..MAX_IN_FLIGHT as u16 {
+        socket.send(&query(id, &format!("a{id}"))).await.unwrap();
+        if id % 32 == 31 {
+            // A burst of any length would do, were the receive buffer of any length.
+            eventually("queries are lost", || script.asked() > usize::from(id)).await;
+        }
+    }
+    socket.send(&query(5000, "over")).await.unwrap();
+    let length = tokio::time::timeout_at(soon().into(), socket.recv(&mut room)).await.unwrap().unwrap();
+    assert_eq!((message::id(&room[..length]), message::rcode(&room[..length])), (Some(5000), 2));
+    for _ in 0..MAX_IN_FLIGHT {
+        // One by one, since the client's receive buffer is no longer than the proxy's.
+        script.go.add_permits(1);
+        let length = tokio::time::timeout_at(soon().into(), socket.recv(&mut room)).await.unwrap().unwrap();
+        let id = message::id(&room[..length]).unwrap();
+        answers(&room[..length], &query(id, &format!("a{id}")), 10);
+    }
+}
+
+#[tokio::test]
+async fn over_so_many_connections_the_next_is_closed() {
+    let proxy = start(&Scripted::new(10));
+    let address = proxy.addresses()[0];
+    let wire = query(1, "a");
+    let mut open = Vec::new();
+    for _ in 0..64 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        send(&mut stream, &wire).await;
+        read_answer(&mut stream).await.unwrap();
+        open.push(stream);
+    }
+    let mut over = TcpStream::connect(address).await.unwrap();
+    assert!(over.read_u8().await.is_err());
+    open.pop();
+    let deadline = soon();
+    loop {
+        let mut again = TcpStream::connect(address).await.unwrap();
+        let _ = again.write_all(&frame(&wire).unwrap()).await;
+        if read_answer(&mut again).await.is_ok() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "no room after one was closed");
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_read_holds_nobody_up_and_is_left() {
+    let script = Scripted::new(60_000);
+    let proxy = start(&script);
+    let address = proxy.addresses()[0];
+    let mut deaf = TcpStream::connect(address).await.unwrap();
+    // More than every buffer on the way holds.
+    let asking = tokio::spawn(async move {
+        for id in (0..u16::MAX).cycle() {
+            if deaf.write_all(&frame(&query(id, &format!("a{id}"))).unwrap()).await.is_err() {
+                return;
+            }
+        }
+    });
+    eventually("it is not asked", || script.asked() > 16).await;
+    let mut other = TcpStream::connect(address).await.unwrap();
+    let wire = query(1, "other");
+    send(&mut other, &wire).await;
+    answers(&read_answer(&mut other).await.unwrap(), &wire, 60_000);
+    tokio::time::timeout_at(soon().into(), asking).await.expect("it is served for ever").unwrap();
+    send(&mut other, &wire).await;
+    answers(&read_answer(&mut other).await.unwrap(), &wire, 60_000);
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named() {
+    let script = Scripted::new(0);
+    let start = |listen: &[SocketAddr]| DnsProxy::start(listen, doh(), Arc::new(By(Arc::clone(&script))));
+    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let taken = udp.local_addr().unwrap();
+    let refused = start(&[taken]).unwrap_err();
+    assert!(matches!(&refused, DnsProxyError::Taken { address, protocol: "UDP" } if *address == taken));
+    assert!(refused.to_string().contains(&taken.to_string()), "{refused}");
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = tcp.local_addr().unwrap();
+    let refused = start(&[taken]).unwrap_err();
+    assert!(matches!(refused, DnsProxyError::Taken { address, protocol: "TCP" } if address == taken));
+    // What was bound before is free again.
+    drop((udp, tcp));
+    start(&[taken]).unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_proxy_leaves_neither_address_nor_thread() {
+    let script = Scripted::closed(10);
+    // The last is an address that no interface has, to which no datagram finds its way.
+    let mut listen = local();
+    listen.push("[2001:db8:53::53]:0".parse().unwrap());
+    let proxy = (0..20).find_map(|_| DnsProxy::start(&listen, doh(), Arc::new(By(Arc::clone(&script)))).ok());
+    let proxy = proxy.expect("no port is free for both");
+    assert_eq!(proxy.addresses().len(), 5);
+    let address = proxy.addresses()[0];
+    let udp = Peer::Address(address).datagrams().await;
+    udp.send(&query(1, "a")).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    send(&mut stream, &query(2, "b")).await;
+    eventually("they are not asked", || script.asked() == 2).await;
+    // Each thread holds the core, and so does each task; a look-up holds it no longer than the proxy does.
+    let core = Arc::downgrade(&proxy.core);
+    let looking = tokio::spawn(proxy.lookup(&"c.example".parse().unwrap(), 16));
+    eventually("it is not asked", || script.asked() == 3).await;
+    drop(proxy);
+    assert!(stream.read_u8().await.is_err());
+    assert_eq!(looking.await.unwrap(), None);
+    eventually("a thread or a task is left", || core.strong_count() == 0).await;
+    DnsProxy::start(&[address], doh(), Arc::new(By(script))).unwrap();
+}
