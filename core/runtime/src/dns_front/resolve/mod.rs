@@ -1,0 +1,211 @@
+//! Asks resolvers: by DoH, or plainly by UDP and then TCP, inside the tunnel or outside it.
+
+mod judge;
+mod servers;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod udp;
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+use weft_dns::{Target, UpstreamError, UpstreamErrorKind, Way};
+
+use self::judge::{Verdict, judge};
+use self::servers::{Path, Server, Servers};
+use crate::doh::{BoxedStream, DohClient, DohError};
+use crate::flows::TunnelNet;
+use crate::sockets::SocketFactory;
+
+/// The port of plain DNS.
+const PORT: u16 = 53;
+/// How often one request may be asked in another form: without EDNS, and in lower case.
+const MAX_FORMS: usize = 3;
+
+/// An answer that is awaited. Dropping it gives it up.
+pub type Resolving = Pin<Box<dyn Future<Output = Result<Vec<u8>, UpstreamError>> + Send>>;
+
+/// Asks resolvers for the engine.
+pub trait Resolve: Send + Sync {
+    /// Asks `to` the query in `message`, and gives up at the deadline.
+    fn resolve(&self, to: Target, message: Vec<u8>, deadline: Instant) -> Resolving;
+
+    /// Gives up connections that are kept for later queries: the network is another one.
+    fn reset(&self) {}
+
+    /// How many datagrams came since the last call that were no answer to what was asked: a wrong id, question or
+    /// case.
+    fn take_mismatched(&self) -> u64 {
+        0
+    }
+}
+
+/// Asks by what a session has.
+#[derive(Clone)]
+pub struct Resolvers {
+    /// The gateway's resolver.
+    pub doh: Option<DohClient>,
+    /// The tunnel's flows, while it is up.
+    pub net: Option<TunnelNet>,
+    /// Makes sockets outside the tunnel.
+    pub sockets: SocketFactory,
+    /// Whether an address is reached through the tunnel; decides the way to resolvers of fallback rules.
+    pub is_tunnelled: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    servers: Arc<Servers>,
+    port: u16,
+}
+
+impl std::fmt::Debug for Resolvers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resolvers").field("doh", &self.doh).field("net", &self.net).finish_non_exhaustive()
+    }
+}
+
+impl Resolvers {
+    /// Without DoH and without a tunnel: everything is asked outside.
+    #[must_use]
+    pub fn outside(sockets: SocketFactory) -> Self {
+        let is_tunnelled = Arc::new(|_| false);
+        Self { doh: None, net: None, sockets, is_tunnelled, servers: Arc::default(), port: PORT }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_port(self, port: u16) -> Self {
+        Self { port, ..self }
+    }
+
+    async fn ask(self, to: Target, query: Vec<u8>, deadline: Instant) -> Result<Vec<u8>, UpstreamError> {
+        let (server, way) = match (to, &self.doh) {
+            (Target::Plain { server, way }, _) => (SocketAddr::new(server, self.port), way),
+            (Target::Doh, Some(doh)) => {
+                return doh.query(&query, deadline).await.map_err(|error| of_doh(&error));
+            }
+            (Target::Doh, None) => {
+                return Err(UpstreamError::new(UpstreamErrorKind::NotReady, "there is no DoH resolver"));
+            }
+        };
+        let inside = way == Way::Tunnel || way == Way::ByAddress && (self.is_tunnelled)(server.ip());
+        if inside && self.net.is_none() {
+            return Err(UpstreamError::new(UpstreamErrorKind::NotReady, "the tunnel is not up"));
+        }
+        let answered = self.ask_plain(Path { server, inside }, query, deadline).await;
+        answered.map_err(|error| of_io(server, inside, &error))
+    }
+
+    /// Asks in the form that the engine wants, and in a plainer one where the resolver does not know that.
+    async fn ask_plain(&self, path: Path, mut query: Vec<u8>, deadline: Instant) -> io::Result<Vec<u8>> {
+        let server = self.servers.of(path);
+        for _ in 0..MAX_FORMS {
+            let answer = self.ask_by_udp(path, &server, &query, deadline).await?;
+            match judge(&query, &answer) {
+                Verdict::Answer => return Ok(answer),
+                Verdict::Cut => return Ok(self.ask_by_tcp(path, &server, answer, &query, deadline).await),
+                Verdict::Again(other) => query = other,
+                Verdict::Other => break,
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "the resolver knows no form of the question"))
+    }
+
+    async fn ask_by_udp(
+        &self,
+        path: Path,
+        server: &Server,
+        query: &[u8],
+        deadline: Instant,
+    ) -> io::Result<Vec<u8>> {
+        let _room = self.servers.socket(server, deadline).await?;
+        let fits = |datagram: &[u8]| {
+            let fits = !matches!(judge(query, datagram), Verdict::Other);
+            if !fits {
+                self.servers.note_mismatch();
+            }
+            fits
+        };
+        match &self.net {
+            Some(net) if path.inside => net.udp_exchange_where(path.server, query, deadline, fits).await,
+            _ => udp::exchange(&self.sockets, path.server, query, deadline, fits).await,
+        }
+    }
+
+    /// Asks again by TCP, since the answer was cut. If that comes to nothing, the cut answer is one too.
+    async fn ask_by_tcp(
+        &self,
+        path: Path,
+        server: &Server,
+        cut: Vec<u8>,
+        query: &[u8],
+        deadline: Instant,
+    ) -> Vec<u8> {
+        // Something must be left of the client's time to tell it.
+        let left = deadline.saturating_duration_since(Instant::now()).mul_f32(0.9);
+        let connect = || -> stream::Connecting {
+            let (net, sockets) = (self.net.clone().filter(|_| path.inside), self.sockets.clone());
+            Box::pin(async move {
+                Ok(match net {
+                    Some(net) => Box::new(net.connect_tcp(path.server).await?) as BoxedStream,
+                    None => Box::new(sockets.connect(path.server).await?) as BoxedStream,
+                })
+            })
+        };
+        let whole = timeout(left, server.stream.ask(connect, query)).await;
+        if whole.is_err() {
+            server.stream.reset();
+        }
+        let whole = whole.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        whole.unwrap_or_else(|error| {
+            tracing::debug!("a cut answer cannot be had whole: {error}");
+            cut
+        })
+    }
+}
+
+impl Resolve for Resolvers {
+    fn resolve(&self, to: Target, message: Vec<u8>, deadline: Instant) -> Resolving {
+        Box::pin(self.clone().ask(to, message, deadline))
+    }
+
+    fn reset(&self) {
+        self.servers.reset();
+    }
+
+    fn take_mismatched(&self) -> u64 {
+        self.servers.take_mismatched()
+    }
+}
+
+fn of_doh(error: &DohError) -> UpstreamError {
+    let kind = match error {
+        DohError::Unreachable(_)
+        | DohError::Untrusted(_)
+        | DohError::NoHttp2
+        | DohError::Lost(_)
+        | DohError::Busy
+        | DohError::Config(_) => UpstreamErrorKind::Unreachable,
+        DohError::Silent | DohError::TimedOut => UpstreamErrorKind::TimedOut,
+        DohError::Status(status) => UpstreamErrorKind::Refused { status: *status },
+        DohError::Broken(_) | DohError::NotDns | DohError::OtherQuestion | DohError::TooLong => {
+            UpstreamErrorKind::Garbage
+        }
+    };
+    UpstreamError::new(kind, error.to_string())
+}
+
+fn of_io(server: SocketAddr, inside: bool, error: &io::Error) -> UpstreamError {
+    let kind = match error.kind() {
+        io::ErrorKind::TimedOut => UpstreamErrorKind::TimedOut,
+        io::ErrorKind::InvalidData => UpstreamErrorKind::Garbage,
+        io::ErrorKind::NotConnected if inside => UpstreamErrorKind::NotReady,
+        _ => UpstreamErrorKind::Unreachable,
+    };
+    UpstreamError::new(kind, format!("{server}: {error}"))
+}
+
+/// How long a plain query waits for its answer before it is sent again; doubles each time.
+const RESEND: Duration = Duration::from_secs(1);
