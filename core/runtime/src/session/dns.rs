@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use weft_dns::{DnsConfig, Learnt, Upstream};
+use weft_dns::{DnsConfig, HoldId, Learnt, Upstream};
 use weft_engine::DnsService;
 use weft_model::{DnsLog, DnsLookup, DnsStats, DnsUpstream, DohEndpoint, DomainName, Registration, Secret};
 use weft_policy::VerdictSnapshot;
@@ -28,6 +28,8 @@ pub(super) struct DnsSlot {
     cache_bytes: usize,
     snapshot: Arc<ArcSwap<VerdictSnapshot>>,
     portal: Option<Instant>,
+    /// The log is on, whether or not there is a proxy that keeps one.
+    logs: bool,
     running: Option<Running>,
 }
 
@@ -49,6 +51,7 @@ impl DnsSlot {
             cache_bytes: dns_cache_bytes,
             snapshot: Arc::default(),
             portal: None,
+            logs: false,
             running: None,
         }
     }
@@ -103,6 +106,9 @@ impl DnsSlot {
             None => {
                 let proxy = DnsProxy::start(&self.listen, config.clone(), Arc::new(resolvers))
                     .map_err(|error| error.to_string())?;
+                proxy.set_hosts_file(self.hosts_file.clone());
+                proxy.set_portal(self.portal);
+                proxy.set_log(self.logs);
                 Running { proxy, service, config, doh }
             }
         });
@@ -125,32 +131,51 @@ impl DnsSlot {
     /// Forgets every answer that is kept.
     pub(super) fn forget(&self) {
         if let Some(running) = &self.running {
-            running.proxy.flush();
+            running.proxy.forget();
         }
     }
 
     pub(super) fn set_portal(&mut self, until: Option<Instant>) {
         self.portal = until;
+        if let Some(running) = &self.running {
+            running.proxy.set_portal(until);
+        }
     }
 
     /// The next answers that wait for their addresses; without a proxy, none ever.
     pub(super) async fn learnt(&self) -> Vec<Learnt> {
-        std::future::pending().await
+        match &self.running {
+            Some(running) => running.proxy.learnt().await,
+            None => std::future::pending().await,
+        }
     }
 
-    pub(super) fn release(&self, _holds: &[u64], _result: &Result<(), String>) {}
+    pub(super) fn release(&self, holds: &[u64], result: &Result<(), String>) {
+        if let Some(running) = &self.running {
+            let holds: Vec<HoldId> = holds.iter().copied().map(HoldId).collect();
+            running.proxy.release(&holds, result);
+        }
+    }
 
-    pub(super) fn log(&mut self, _on: Option<bool>) -> DnsLog {
-        DnsLog::default()
+    /// The log, after it was switched on or off where `on` says so.
+    pub(super) fn log(&mut self, on: Option<bool>) -> DnsLog {
+        if let Some(on) = on.filter(|on| *on != self.logs) {
+            self.logs = on;
+            if let Some(running) = &self.running {
+                running.proxy.set_log(on);
+            }
+        }
+        let entries = self.running.as_ref().map(|running| running.proxy.log()).unwrap_or_default();
+        DnsLog { on: self.logs, entries }
     }
 
     /// Asks the proxy as a program would; none where it does not run.
     pub(super) fn lookup(
         &self,
-        _name: DomainName,
-        _kind: u16,
-    ) -> Option<impl Future<Output = DnsLookup> + Send + use<>> {
-        None::<std::future::Pending<DnsLookup>>
+        name: &DomainName,
+        kind: u16,
+    ) -> Option<impl Future<Output = Option<DnsLookup>> + Send + use<>> {
+        Some(self.running.as_ref()?.proxy.lookup(name, kind))
     }
 
     pub(super) fn stats(&self) -> DnsStats {

@@ -177,7 +177,7 @@ impl Session {
     /// # Errors
     /// [`UserError::DnsOff`] where Weft answers no queries at the moment.
     pub async fn dns_lookup(&self, name: DomainName, kind: u16) -> Result<DnsLookup, UserError> {
-        self.ask(|answer| Inward::DnsLookup(name, kind, answer)).await.unwrap_or_else(|| Err(stopped()))
+        self.ask(|answer| Inward::DnsLookup(name, kind, answer)).await.unwrap_or(Err(UserError::DnsOff))
     }
 
     /// The log of DNS queries, after switching it on or off where `on` says so. Switching it off empties it. None
@@ -186,7 +186,7 @@ impl Session {
         self.ask(|answer| Inward::DnsLog(on, answer)).await
     }
 
-    /// Forgets every DNS answer that is kept, and reads the hosts file again.
+    /// Forgets every DNS answer that is kept.
     pub async fn dns_flush(&self) {
         self.ask(Inward::DnsFlush).await;
     }

@@ -130,9 +130,12 @@ impl Work {
         answer: oneshot::Sender<Result<DnsLookup, UserError>>,
     ) {
         self.reap();
-        match self.dns.lookup(name, kind) {
-            // Whoever asked may have gone away meanwhile.
-            Some(lookup) => drop(self.round_tasks.spawn(async move { drop(answer.send(Ok(lookup.await))) })),
+        match self.dns.lookup(&name, kind) {
+            Some(lookup) => {
+                // Whoever asked may have gone away meanwhile.
+                let told = async move { drop(answer.send(lookup.await.ok_or(UserError::DnsOff))) };
+                self.round_tasks.spawn(told);
+            }
             None => drop(answer.send(Err(UserError::DnsOff))),
         }
     }
