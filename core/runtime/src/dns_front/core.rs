@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
 use weft_dns::{ClientId, DnsConfig, Engine, Learnt, MAX_IN_FLIGHT, Protocol, Request, Taken};
+use weft_model::DnsStats;
 
 use super::entropy::SystemIds;
 use super::hosts::Hosts;
@@ -55,6 +56,8 @@ pub(super) struct Core {
 pub(super) struct State {
     pub(super) engine: Engine,
     resolve: Arc<dyn Resolve>,
+    /// Datagrams that answered nothing that was asked, of resolvers that were asked before too.
+    mismatched: u64,
     clients: HashMap<ClientId, Client>,
     next_client: u64,
     todo: Todo,
@@ -142,6 +145,7 @@ impl Core {
         let state = State {
             engine,
             resolve,
+            mismatched: 0,
             clients: HashMap::new(),
             next_client: 0,
             todo: Todo::default(),
@@ -210,7 +214,15 @@ impl Core {
     }
 
     pub(super) fn set_resolve(&self, resolve: Arc<dyn Resolve>) {
-        lock(&self.state).resolve = resolve;
+        let mut state = lock(&self.state);
+        state.mismatched += state.resolve.take_mismatched();
+        state.resolve = resolve;
+    }
+
+    pub(super) fn stats(&self) -> DnsStats {
+        let mut state = lock(&self.state);
+        state.mismatched += state.resolve.take_mismatched();
+        DnsStats { mismatched: state.mismatched, ..state.engine.stats() }
     }
 
     /// Reads names from another hosts file, or from none.
@@ -226,6 +238,7 @@ impl Core {
     pub(super) fn flush(&self) {
         self.with(|state, now| {
             state.engine.flush(now);
+            state.resolve.reset();
             state.todo.gives_up = true;
             state.todo.requests.clear();
         });

@@ -177,7 +177,7 @@ impl DnsProxy {
     /// Counters at this moment.
     #[must_use]
     pub fn stats(&self) -> DnsStats {
-        self.core.with(|state, _| state.engine.stats())
+        self.core.stats()
     }
 
     /// Switches the log on or off; off empties it.
