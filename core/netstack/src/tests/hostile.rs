@@ -21,6 +21,14 @@ fn seal(packet: &mut [u8]) {
     TcpPacket::new_unchecked(ip.payload_mut()).fill_checksum(&source, &destination);
 }
 
+/// Completes the TCP checksum of an IPv6 packet.
+pub(super) fn seal_v6(packet: &mut [u8]) {
+    use smoltcp::wire::{IpAddress, Ipv6Packet, TcpPacket};
+    let mut ip = Ipv6Packet::new_unchecked(packet);
+    let (source, destination) = (IpAddress::from(ip.src_addr()), IpAddress::from(ip.dst_addr()));
+    TcpPacket::new_unchecked(ip.payload_mut()).fill_checksum(&source, &destination);
+}
+
 #[test]
 fn packets_of_no_flow_do_nothing_at_all() {
     let mut pair = Pair::new(1, Faults::NONE);
@@ -89,6 +97,7 @@ proptest! {
     fn arbitrary_bytes_never_panic(packets in vec(vec(any::<u8>(), 0..200), 0..20)) {
         let mut pair = Pair::new(3, Faults::NONE);
         pair.connect(0);
+        pair.stacks[0].listen("192.0.2.1:53".parse().unwrap()).unwrap();
         for packet in packets {
             pair.stacks[0].handle_packet(&packet, pair.now);
         }

@@ -9,6 +9,17 @@ use crate::{CloseReason, FlowError, FlowEvent, FlowId, Received};
 fn transfer(seed: u64, faults: Faults, family: usize, lengths: [usize; 2]) {
     let mut pair = Pair::new(seed, Faults::NONE);
     let ids = establish(&mut pair, family);
+    transfer_between(seed, &mut pair, ids, faults, lengths);
+}
+
+/// The same between flows that are established.
+pub(super) fn transfer_between(
+    seed: u64,
+    pair: &mut Pair,
+    ids: [FlowId; 2],
+    faults: Faults,
+    lengths: [usize; 2],
+) {
     pair.faults = faults;
     // transfers[side] is sent by that side.
     let mut transfers = lengths.map(|len| Transfer::new(&mut pair.random, len));
