@@ -55,29 +55,6 @@ pub(crate) async fn connect(pair: &Pair, family: usize) -> [TunnelStream; 2] {
     [one.unwrap(), two.unwrap()]
 }
 
-/// A server on the second net that answers the first UDP flow of the first net with what `treat` makes of it. Its
-/// stack knows no wildcard: the asker's port is read off its claims.
-pub(crate) fn answering_server(
-    pair: &Pair,
-    treat: impl Fn(SocketAddr, &[u8]) -> Vec<u8> + Send + 'static,
-) -> SocketAddr {
-    let shared = Arc::clone(&pair.nets[1].shared);
-    let port = shared.claim_port(Protocol::Udp).unwrap();
-    let claims = Arc::clone(&pair.claims[0]);
-    tokio::spawn(async move {
-        let from = loop {
-            match OWN_PORTS.into_iter().find(|port| claims.is_claimed(Protocol::Udp, *port)) {
-                Some(port) => break at(0, 0, port),
-                None => tokio::task::yield_now().await,
-            }
-        };
-        let flow = super::shared::Datagrams::bind(shared, port, from).unwrap();
-        let query = flow.receive(&|_: &[u8]| true).await.unwrap();
-        flow.send(&treat(from, &query)).unwrap();
-    });
-    at(1, 0, port)
-}
-
 async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {

@@ -13,7 +13,7 @@ use weft_model::{DnsLog, DnsLookup, DnsStats, DnsUpstream, DohEndpoint, DomainNa
 use weft_policy::VerdictSnapshot;
 
 use super::SessionConfig;
-use crate::dns_front::{DnsProxy, Resolvers};
+use crate::dns_front::{DnsProxy, PacketConfig, PacketFront, PacketPort, Resolvers};
 use crate::doh::{Dial, DohClient, DohConfig, Inside, Outside};
 use crate::flows::TunnelNet;
 use crate::sockets::SocketFactory;
@@ -23,6 +23,9 @@ use crate::tls::Trust;
 pub(super) struct DnsSlot {
     sockets: SocketFactory,
     listen: Vec<SocketAddr>,
+    /// Addresses whose packets of the device come by `port`.
+    sentinels: Vec<IpAddr>,
+    port: Arc<PacketPort>,
     system: Vec<IpAddr>,
     hosts_file: Option<PathBuf>,
     cache_bytes: usize,
@@ -38,14 +41,20 @@ struct Running {
     service: DnsService,
     config: DnsConfig,
     doh: Option<DohClient>,
+    _front: Option<PacketFront>,
 }
 
+/// The longest packet to and from a sentinel: what every interface takes (RFC 8200, section 5).
+const SENTINEL_MTU: u16 = 1280;
+
 impl DnsSlot {
-    pub(super) fn new(sockets: SocketFactory, config: SessionConfig) -> Self {
-        let SessionConfig { dns_listen, system_dns, hosts_file, dns_cache_bytes, .. } = config;
+    pub(super) fn new(sockets: SocketFactory, config: SessionConfig, port: Arc<PacketPort>) -> Self {
+        let SessionConfig { dns_listen, sentinels, system_dns, hosts_file, dns_cache_bytes, .. } = config;
         Self {
             sockets,
             listen: dns_listen,
+            sentinels,
+            port,
             system: system_dns,
             hosts_file,
             cache_bytes: dns_cache_bytes,
@@ -109,10 +118,27 @@ impl DnsSlot {
                 proxy.set_hosts_file(self.hosts_file.clone());
                 proxy.set_portal(self.portal);
                 proxy.set_log(self.logs);
-                Running { proxy, service, config, doh }
+                let front = self.front(&proxy)?;
+                Running { proxy, service, config, doh, _front: front }
             }
         });
         Ok(())
+    }
+
+    /// Takes queries out of packets, where there are sentinels.
+    fn front(&self, proxy: &DnsProxy) -> Result<Option<PacketFront>, String> {
+        if self.sentinels.is_empty() {
+            return Ok(None);
+        }
+        let port = Arc::clone(&self.port);
+        let front = proxy.packets(PacketConfig {
+            addresses: self.sentinels.clone(),
+            mtu: SENTINEL_MTU,
+            send: Arc::new(move |run| port.write(run)),
+        });
+        let front = front.map_err(|error| format!("the DNS front of packets: {error}"))?;
+        self.port.set_front(front.packets());
+        Ok(Some(front))
     }
 
     pub(super) fn stop(&mut self) {
@@ -184,7 +210,7 @@ impl DnsSlot {
 
     fn config(&self, service: &DnsService) -> DnsConfig {
         DnsConfig {
-            self_addresses: self.listen.iter().map(SocketAddr::ip).collect(),
+            self_addresses: self.listen.iter().map(SocketAddr::ip).chain(self.sentinels.clone()).collect(),
             fallback: service.fallback.clone(),
             upstream: match &service.upstream {
                 DnsUpstream::Doh(_) => Upstream::Doh,

@@ -70,16 +70,9 @@ impl Driver {
             sentinels: sentinels.clone(),
             make_transport: transport_maker(),
         });
-        let work = Work::new(inward, Arc::clone(&host), config);
-        Self {
-            engine,
-            host,
-            events,
-            tunnel: TunnelSlot::default(),
-            work,
-            outbox: Outbox::new(),
-            wants_interface: false,
-        }
+        let tunnel = TunnelSlot::default();
+        let work = Work::new(inward, Arc::clone(&host), config, tunnel.port());
+        Self { engine, host, events, tunnel, work, outbox: Outbox::new(), wants_interface: false }
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Inward>) {

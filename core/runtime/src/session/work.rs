@@ -16,6 +16,7 @@ use super::dns::DnsSlot;
 use super::driver::Inward;
 use super::{Host, SessionConfig};
 use crate::checks;
+use crate::dns_front::PacketPort;
 use crate::flows::TunnelNet;
 use crate::orchestration;
 use crate::sockets::{Protect, SocketFactory};
@@ -43,7 +44,12 @@ impl Protect for HostProtects {
 }
 
 impl Work {
-    pub(super) fn new(inward: mpsc::WeakSender<Inward>, host: Arc<dyn Host>, config: SessionConfig) -> Self {
+    pub(super) fn new(
+        inward: mpsc::WeakSender<Inward>,
+        host: Arc<dyn Host>,
+        config: SessionConfig,
+        port: Arc<PacketPort>,
+    ) -> Self {
         let factory = SocketFactory::new().with_protect(Arc::new(HostProtects(host)));
         let factory = match config.mark {
             Some(mark) => factory.with_mark(mark),
@@ -51,7 +57,7 @@ impl Work {
         };
         Self {
             inward,
-            dns: DnsSlot::new(factory.clone(), config),
+            dns: DnsSlot::new(factory.clone(), config, port),
             factory,
             net: None,
             round: 0,

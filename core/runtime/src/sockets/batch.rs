@@ -192,3 +192,113 @@ impl Batch {
         self.filled = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sockets::listen_udp;
+
+    fn served() -> (AnsweringSocket, SocketAddr) {
+        let socket = listen_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        (socket, address)
+    }
+
+    fn client(server: SocketAddr) -> UdpSocket {
+        let client = UdpSocket::bind(if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }).unwrap();
+        client.connect(server).unwrap();
+        client.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        client
+    }
+
+    #[test]
+    fn batches_take_what_is_there_and_answer_each_to_its_sender() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let socket = listen_udp(address.parse().unwrap()).unwrap();
+            let clients = [(); 3].map(|()| client(socket.local_addr().unwrap()));
+            let total = 3 * 30;
+            for number in 0..total {
+                clients[number % 3].send(format!("question {number}").as_bytes()).unwrap();
+            }
+            let mut batch = Batch::new(64);
+            let mut sizes = Vec::new();
+            while sizes.iter().sum::<usize>() < total {
+                socket.receive(&mut batch).unwrap();
+                sizes.push(batch.len());
+                for asked in batch.asked() {
+                    let number: usize = std::str::from_utf8(&asked.query[9..]).unwrap().parse().unwrap();
+                    assert_eq!(asked.from.address(), clients[number % 3].local_addr().unwrap());
+                    // Every second gets no answer.
+                    if number % 2 == 0 {
+                        asked.answer.extend_from_slice(b"answer ");
+                        asked.answer.extend_from_slice(&asked.query[9..]);
+                    }
+                }
+                socket.answer(&mut batch);
+                assert!(batch.is_empty());
+            }
+            if cfg!(target_os = "linux") {
+                assert_eq!(sizes, [32, 32, 26]);
+            }
+            let mut room = [0; 64];
+            for number in (0..total).step_by(2) {
+                let length = clients[number % 3].recv(&mut room).unwrap();
+                assert_eq!(&room[..length], format!("answer {number}").as_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_refused_keeps_no_other() {
+        let (socket, address) = served();
+        let client = client(address);
+        for question in [b"0", b"1", b"2", b"3"] {
+            client.send(question).unwrap();
+        }
+        let mut batch = Batch::new(8);
+        let mut answered = 0;
+        while answered < 4 {
+            socket.receive(&mut batch).unwrap();
+            for asked in batch.asked() {
+                // No datagram is as long as that.
+                let length = if matches!(asked.query, b"0" | b"2") { 70_000 } else { 3 };
+                asked.answer.resize(length, asked.query[0]);
+                answered += 1;
+            }
+            socket.answer(&mut batch);
+        }
+        let mut room = [0; 8];
+        for expected in [b"111", b"333"] {
+            assert_eq!(client.recv(&mut room).unwrap(), 3);
+            assert_eq!(&room[..3], expected);
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_and_an_empty_one_is_one() {
+        let (socket, address) = served();
+        let client = client(address);
+        client.send(&[7; 100]).unwrap();
+        client.send(b"").unwrap();
+        let mut batch = Batch::new(10);
+        let mut seen = Vec::new();
+        while seen.len() < 2 {
+            socket.receive(&mut batch).unwrap();
+            seen.extend(batch.asked().map(|asked| asked.query.to_vec()));
+        }
+        assert_eq!(seen, [vec![7; 10], Vec::new()]);
+    }
+
+    #[test]
+    fn shutting_down_ends_a_wait_that_is_and_one_that_comes() {
+        for address in ["127.0.0.1:0", "[::1]:0", "[2001:db8:53::53]:0"] {
+            let socket = listen_udp(address.parse().unwrap()).unwrap();
+            std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| socket.receive(&mut Batch::new(8)).is_ok());
+                socket.shut_down();
+                waiting.join().unwrap();
+                let _ = socket.receive(&mut Batch::new(8));
+            });
+        }
+    }
+}
