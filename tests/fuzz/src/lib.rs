@@ -13,6 +13,7 @@
 //! Files named `ok-*` must be taken, files named `bad-*` must be refused; any others only must not panic.
 
 mod dns;
+mod dns_message;
 mod gateway;
 mod ipc;
 mod model;
@@ -24,6 +25,7 @@ mod script;
 mod wireguard;
 
 pub use dns::{dns_answer, dns_query};
+pub use dns_message::{dns_cache, dns_message_edit};
 pub use gateway::{gateway_answer, gateway_query};
 pub use ipc::ipc_frame;
 pub use model::{orchestration_answer, profile_json, wg_quick};
@@ -66,6 +68,8 @@ macro_rules! targets {
 
 targets! {
     dns_answer,
+    dns_cache,
+    dns_message_edit,
     dns_query,
     gateway_answer,
     gateway_query,

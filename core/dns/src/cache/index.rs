@@ -13,7 +13,7 @@ const SPLIT: u16 = 640;
 /// Slots in use up to which a full segment can be cleaned where it may not be split: 64 entries are gained.
 const CLEAN: u16 = 832;
 /// The most bits of a hash that choose a segment: 65,536 segments, as many as the directory can name. 67 million
-/// slots are more than [`MAX_OFFSET`](super::log::MAX_BYTES) has entries.
+/// slots are more than the 64 MiB that offsets reach have entries.
 const MAX_DEPTH: u8 = 16;
 
 const EMPTY: u32 = 0;

@@ -1,7 +1,7 @@
 //! EDNS(0) (RFC 6891): sizes, padding (RFC 7830, RFC 8467) and which options go how far.
 
 use super::splice::splice;
-use super::walk::{Record, counts, question_place, records};
+use super::walk::{Record, Section, counts, question_place, records};
 use super::{PLAIN_UDP_LIMIT, read_u16, record_type, write_u16};
 
 /// Option codes (IANA, "DNS EDNS0 Option Codes").
@@ -40,7 +40,9 @@ pub(crate) fn is_opt(record: &Record) -> bool {
 
 pub(crate) fn find(message: &[u8]) -> Option<Record> {
     let question = question_place(message)?;
-    records(message, question.end).flatten().find(is_opt)
+    records(message, question.end)
+        .flatten()
+        .find(|record| record.section == Section::Additional && is_opt(record))
 }
 
 /// Reads the OPT record; none where there is none.

@@ -67,11 +67,14 @@ fn life(key: &KeyBuf, answer: &[u8]) -> Option<u64> {
     Some(high)
 }
 
+/// What it is, its response code, answers, authority, and how long it is kept, in seconds.
+type Life = (&'static str, ResponseCode, Vec<Record>, Vec<Record>, Option<u64>);
+
 #[test]
 fn an_answer_lives_as_long_as_its_records_say() {
     use ResponseCode::{NXDomain, NoError, Refused, ServFail};
     let x = "x.example.";
-    let cases: [(&str, ResponseCode, Vec<Record>, Vec<Record>, Option<u64>); 17] = [
+    let cases: [Life; 17] = [
         ("the least TTL", NoError, vec![a(x, 300, 1), a(x, 60, 2)], vec![], Some(60)),
         ("also of the authority", NoError, vec![a(x, 300, 1)], vec![soa("example.", 40, 900)], Some(40)),
         ("a day at most", NoError, vec![a(x, 604_800, 1)], vec![], Some(86_400)),
