@@ -135,6 +135,13 @@ impl Plan {
     /// Whether both ask for the same state, whatever their numbers.
     #[must_use]
     pub fn same_state(&self, other: &Self) -> bool {
-        Self { number: other.number, ..self.clone() } == *other
+        let Self { number: _, firewall, interface, routes, excluded_routes, learnt, dns, apps } = self;
+        *firewall == other.firewall
+            && *interface == other.interface
+            && *routes == other.routes
+            && *excluded_routes == other.excluded_routes
+            && *learnt == other.learnt
+            && *dns == other.dns
+            && *apps == other.apps
     }
 }
