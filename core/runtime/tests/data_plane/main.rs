@@ -14,5 +14,6 @@ mod own;
 mod pair;
 mod passing;
 mod refusing;
+mod sentinel;
 mod sys;
 mod traffic;
