@@ -1,13 +1,10 @@
 //! What decides whom a query goes to.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use weft_model::FallbackDomain;
 use weft_model::profile::HostPattern;
-
-use crate::message::Name;
 
 /// Who answers the names that no fallback rule takes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -62,23 +59,5 @@ impl Default for DnsConfig {
             serve_stale: None,
             prefer_positive: false,
         }
-    }
-}
-
-/// Fallback rules, to be looked up by suffix.
-#[derive(Debug, Default)]
-pub(crate) struct Rules(HashMap<Vec<u8>, Vec<IpAddr>>);
-
-impl Rules {
-    pub(crate) fn new(domains: &[FallbackDomain]) -> Self {
-        let rule = |domain: &FallbackDomain| {
-            (Name::from(&domain.suffix).as_bytes().to_vec(), domain.dns_server.clone())
-        };
-        Self(domains.iter().map(rule).collect())
-    }
-
-    /// The resolvers of the longest suffix that matches; an empty list means the system's.
-    pub(crate) fn find(&self, name: &Name) -> Option<&[IpAddr]> {
-        name.suffixes().find_map(|suffix| self.0.get(suffix)).map(Vec::as_slice)
     }
 }

@@ -4,29 +4,30 @@
 //! [`Request`]s, asks by DoH or plain DNS, inside or outside the tunnel, and hands the answers back. The engine knows
 //! no socket, no clock and no random source but those it is given.
 //!
-//! # What stands here, and where more goes
+//! # The order of things
 //!
-//! This engine forwards: the self-check name, Local Domain Fallback by the longest suffix, else the upstream. Its
-//! methods are the seam that fronts and executors build on, and two places inside it take what a full engine adds:
+//! A query is looked at once: is it one at all (else refused by its code); is a captive portal open (then to the
+//! system's resolvers, and nothing of it is kept); is it the self-check name; has the hosts file the name; is an answer
+//! to it being held, or in the cache; has somebody asked the same a moment ago; then who is to be asked: the resolvers
+//! of the longest fallback suffix, else the upstream.
 //!
-//! - `Engine::answer_here` answers without asking anybody. A hosts file and a cache go there.
-//! - `Engine::finish` is the only way out for an answer that somebody gave. The cache learns there, and an answer
-//!   whose addresses a plan must hold first waits there, to be released by a call of its own.
+//! Every answer leaves by one door: it is kept in the cache, and where a host entry of the split tunnel matches a name
+//! of it, its addresses are told ([`Engine::poll_learnt`]) and it waits until they lead the right way
+//! ([`Engine::release`]).
 
 pub mod cache;
 mod config;
 mod engine;
 mod hosts;
 pub mod message;
-mod pending;
 
 #[cfg(test)]
 mod tests;
 
 pub use config::{DEFAULT_CACHE_BYTES, DnsConfig, Upstream};
 pub use engine::{
-    ClientId, Engine, HoldId, Learnt, LearntAddress, MAX_IN_FLIGHT, MAX_QUERY, Protocol, QUERY_DEADLINE, Request,
-    RequestId, Taken, Target, UpstreamError, UpstreamErrorKind, Way,
+    ClientId, Engine, HOLD_DEADLINE, HoldId, Learnt, LearntAddress, MAX_IN_FLIGHT, MAX_LOG, MAX_QUERY, MAX_WAITERS,
+    MAX_WAITING, Protocol, QUERY_DEADLINE, Request, RequestId, Taken, Target, UpstreamError, UpstreamErrorKind, Way,
 };
 pub use hosts::HostsFile;
 

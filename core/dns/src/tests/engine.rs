@@ -1,69 +1,18 @@
-use std::net::IpAddr;
-use std::time::{Duration, Instant};
+//! Whom a query goes to, which answer counts, and what becomes of queries that get none.
+
+use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
-use weft_model::FallbackDomain;
 
+use super::lab::{Lab, addresses, config, ip};
 use super::{answer, bytes, parse, query, with_edns};
+use crate::UpstreamErrorKind::{Garbage, NotReady, Refused, TimedOut, Unreachable};
 use crate::{
-    ClientId, DnsConfig, Engine, Entropy, MAX_IN_FLIGHT, Protocol, QUERY_DEADLINE, Request, Taken, Target,
-    Upstream, UpstreamError, Way, message,
+    DnsConfig, MAX_IN_FLIGHT, Protocol, QUERY_DEADLINE, Request, Taken, Target, Upstream, Way, message,
 };
 
-/// Counts, so that ids differ and are known.
-struct Counting(u16);
-
-impl Entropy for Counting {
-    fn fill(&mut self, bytes: &mut [u8]) {
-        self.0 += 1;
-        bytes.copy_from_slice(&self.0.to_be_bytes());
-    }
-}
-
-const ALICE: ClientId = ClientId(1);
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
-
-fn fallback(suffix: &str, servers: &[&str]) -> FallbackDomain {
-    let dns_server = servers.iter().map(|text| ip(text)).collect();
-    FallbackDomain { suffix: suffix.parse().unwrap(), dns_server, description: None }
-}
-
-fn engine(upstream: Upstream) -> Engine {
-    let mut engine = Engine::new(Box::new(Counting(0x1000)));
-    engine.set_config(
-        DnsConfig {
-            self_addresses: weft_model::DNS_PROXY_ADDRESSES.to_vec(),
-            fallback: vec![
-                fallback("corp", &["192.168.50.53", "192.168.50.54"]),
-                fallback("eu.corp", &["192.168.60.53"]),
-                fallback("local", &[]),
-            ],
-            upstream,
-            system_resolvers: vec![ip("192.168.1.1")],
-            ..DnsConfig::default()
-        },
-        Instant::now(),
-    );
-    engine
-}
-
-fn ask(engine: &mut Engine, name: &str, now: Instant) -> Vec<Request> {
-    let wire = bytes(&query(0xabcd, name, RecordType::TXT));
-    assert_eq!(engine.handle_query(ALICE, Protocol::Udp, &wire, &mut Vec::new(), now), Taken::Waiting);
-    std::iter::from_fn(|| engine.poll_request()).collect()
-}
-
-fn answered(engine: &mut Engine) -> hickory_proto::op::Message {
-    let (client, wire) = engine.poll_answer().expect("an answer");
-    assert_eq!(client, ALICE);
-    let message = parse(&wire);
-    assert_eq!(message.metadata.id, 0xabcd);
-    message
-}
+const NANO: Duration = Duration::from_nanos(1);
 
 fn plain(server: &str, way: Way) -> Target {
     Target::Plain { server: ip(server), way }
@@ -71,7 +20,6 @@ fn plain(server: &str, way: Way) -> Target {
 
 #[test]
 fn whom_a_name_is_asked_of() {
-    let now = Instant::now();
     let doh = || Upstream::Doh;
     let wired = || Upstream::Plain(vec![ip("10.0.0.1"), ip("10.0.0.2")]);
     let by = |server| plain(server, Way::ByAddress);
@@ -93,31 +41,31 @@ fn whom_a_name_is_asked_of() {
         (Upstream::System, "example.com.", system),
     ];
     for (upstream, name, expected) in cases {
-        let mut engine = engine(upstream);
-        let targets: Vec<_> = ask(&mut engine, name, now).into_iter().map(|request| request.to).collect();
+        let mut lab = Lab::new(DnsConfig { upstream, ..config() });
+        lab.ask(name, RecordType::TXT);
+        let targets: Vec<_> = lab.requests().into_iter().map(|request| request.to).collect();
         assert_eq!(targets, expected, "{name}");
     }
 }
 
 #[test]
 fn a_query_goes_out_with_an_id_of_its_own_and_comes_back_with_the_clients() {
-    let now = Instant::now();
-    let mut engine = engine(Upstream::Doh);
-    let request = ask(&mut engine, "example.com.", now).remove(0);
+    let mut lab = Lab::new(config());
+    let client = lab.ask("example.com.", RecordType::TXT);
+    let request = lab.request();
     assert_eq!(message::id(&request.message), Some(0));
-    engine.handle_answer(request.id, Ok(answer(&request.message, ResponseCode::NoError, 2)), now);
-    assert_eq!(answered(&mut engine).answers.len(), 2);
-    let requests = ask(&mut engine, "a.corp.", now);
-    let ids: Vec<_> = requests.iter().map(|request| message::id(&request.message).unwrap()).collect();
+    lab.reply(&request, answer(&request.message, ResponseCode::NoError, 2));
+    assert_eq!(lab.answer(client).answers.len(), 2);
+    lab.ask("a.corp.", RecordType::TXT);
+    let ids: Vec<_> = lab.requests().iter().map(|request| message::id(&request.message).unwrap()).collect();
     assert_eq!(ids, [0x1001, 0x1002]);
-    let stats = engine.stats();
-    assert_eq!((stats.queries, stats.upstream, stats.fallback), (2, 1, 1));
+    let stats = lab.stats();
+    assert_eq!((stats.queries, stats.upstream, stats.fallback, stats.in_flight), (2, 1, 1, 1));
 }
 
 #[test]
 fn the_first_answer_that_resolves_wins() {
     use ResponseCode::{NXDomain, NoError, Refused, ServFail};
-    let now = Instant::now();
     // What two resolvers answer, in order, and what the client sees.
     let cases = [
         ([Some(NoError), Some(NXDomain)], NoError),
@@ -129,129 +77,217 @@ fn the_first_answer_that_resolves_wins() {
         ([None, None], ServFail),
     ];
     for (given, expected) in cases {
-        let mut engine = engine(Upstream::Doh);
-        let requests = ask(&mut engine, "a.corp.", now);
-        for (request, code) in requests.iter().zip(given) {
-            let result = code
-                .map(|code| answer(&request.message, code, 0))
-                .ok_or(UpstreamError::new(crate::UpstreamErrorKind::Unreachable, "lost"));
-            engine.handle_answer(request.id, result, now);
+        let mut lab = Lab::new(config());
+        let client = lab.ask("a.corp.", RecordType::TXT);
+        for (request, code) in lab.requests().iter().zip(given) {
+            match code {
+                Some(code) => lab.reply(request, answer(&request.message, code, 0)),
+                None => lab.fail(request, Unreachable),
+            }
         }
-        assert_eq!(answered(&mut engine).metadata.response_code, expected, "{given:?}");
-        assert_eq!(engine.poll_answer(), None);
-        assert_eq!(engine.poll_timeout(), None);
+        assert_eq!(lab.code(client), expected, "{given:?}");
+        assert_eq!(lab.given(client), None);
+        assert_eq!(lab.engine.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn an_answer_with_data_may_be_preferred() {
+    use ResponseCode::{NXDomain, NoError, ServFail};
+    // What two resolvers answer in order (code and records), the second within 300 ms or not at all, and what the
+    // client sees.
+    let cases = [
+        ((NXDomain, 0), Some((NoError, 1)), (NoError, 1)),
+        ((NoError, 0), Some((NoError, 2)), (NoError, 2)),
+        ((NoError, 1), Some((NXDomain, 0)), (NoError, 1)),
+        ((NXDomain, 0), Some((NoError, 0)), (NXDomain, 0)),
+        ((NXDomain, 0), Some((ServFail, 0)), (NXDomain, 0)),
+        ((NXDomain, 0), None, (NXDomain, 0)),
+    ];
+    for (first, second, expected) in cases {
+        let mut lab = Lab::new(DnsConfig { prefer_positive: true, ..config() });
+        let client = lab.ask("a.corp.", RecordType::TXT);
+        let requests = lab.requests();
+        lab.reply(&requests[0], answer(&requests[0].message, first.0, first.1));
+        lab.pass(Duration::from_millis(299));
+        if let Some((code, count)) = second {
+            lab.reply(&requests[1], answer(&requests[1].message, code, count));
+        } else {
+            assert_eq!(lab.given(client), None, "one with data may still come");
+            lab.pass(Duration::from_millis(1));
+        }
+        let given = lab.answer(client);
+        assert_eq!((given.metadata.response_code, given.answers.len()), expected, "{first:?} {second:?}");
+        assert_eq!(lab.engine.poll_timeout(), None);
     }
 }
 
 #[test]
 fn an_answer_that_does_not_fit_its_request_counts_as_none() {
-    let now = Instant::now();
     let good = |request: &Request| answer(&request.message, ResponseCode::NoError, 1);
     type Bend = fn(Vec<u8>) -> Vec<u8>;
-    let bends: [(&str, Bend); 6] = [
-        ("another id", |mut wire| {
+    let bends: [(&str, u64, Bend); 6] = [
+        ("another id", 1, |mut wire| {
             wire[1] ^= 1;
             wire
         }),
-        ("a query", |mut wire| {
+        ("a query", 0, |mut wire| {
             wire[2] &= 0x7f;
             wire
         }),
-        ("another name", |mut wire| {
+        ("another name", 1, |mut wire| {
             wire[13] ^= 1;
             wire
         }),
-        ("another type", |mut wire| {
+        ("another type", 1, |mut wire| {
             let end = message::question(&wire).unwrap().end;
             wire[end - 3] ^= 1;
             wire
         }),
-        ("cut short", |mut wire| {
+        ("cut short", 0, |mut wire| {
             wire.truncate(wire.len() - 1);
             wire
         }),
-        ("nothing", |_| Vec::new()),
+        ("nothing", 0, |_| Vec::new()),
     ];
-    for (what, bend) in bends {
-        let mut engine = engine(Upstream::Doh);
-        let request = ask(&mut engine, "example.com.", now).remove(0);
-        engine.handle_answer(request.id, Ok(bend(good(&request))), now);
-        assert_eq!(answered(&mut engine).metadata.response_code, ResponseCode::ServFail, "{what}");
+    for (what, mismatched, bend) in bends {
+        let mut lab = Lab::new(config());
+        let client = lab.ask("example.com.", RecordType::TXT);
+        let request = lab.request();
+        lab.reply(&request, bend(good(&request)));
+        assert_eq!(lab.code(client), ResponseCode::ServFail, "{what}");
+        assert_eq!(lab.stats().mismatched, mismatched, "{what}");
+        // Nor does it stay: who asks again is answered anew.
+        let client = lab.ask("example.com.", RecordType::TXT);
+        let request = lab.request();
+        lab.reply(&request, good(&request));
+        assert_eq!(lab.code(client), ResponseCode::NoError, "{what}");
     }
 }
 
 #[test]
 fn the_same_request_is_answered_once() {
-    let now = Instant::now();
-    let mut engine = engine(Upstream::Doh);
-    let request = ask(&mut engine, "example.com.", now).remove(0);
+    let mut lab = Lab::new(config());
+    let client = lab.ask("example.com.", RecordType::TXT);
+    let request = lab.request();
     for _ in 0..2 {
-        engine.handle_answer(request.id, Ok(answer(&request.message, ResponseCode::NoError, 1)), now);
+        lab.reply(&request, answer(&request.message, ResponseCode::NoError, 1));
     }
-    answered(&mut engine);
-    assert_eq!(engine.poll_answer(), None);
+    assert!(lab.given(client).is_some());
+    assert_eq!(lab.given(client), None);
 }
 
 #[test]
 fn who_gets_no_answer_in_time_gets_servfail() {
-    let now = Instant::now();
-    let mut engine = engine(Upstream::Doh);
-    let requests = ask(&mut engine, "a.corp.", now);
-    assert!(requests.iter().all(|request| request.deadline == now + QUERY_DEADLINE));
-    assert_eq!(engine.poll_timeout(), Some(now + QUERY_DEADLINE));
-    engine.handle_timeout(now + QUERY_DEADLINE - Duration::from_nanos(1));
-    assert_eq!(engine.poll_answer(), None);
-    engine.handle_timeout(now + QUERY_DEADLINE);
-    assert_eq!(answered(&mut engine).metadata.response_code, ResponseCode::ServFail);
-    assert_eq!((engine.poll_timeout(), engine.stats().failed), (None, 1));
+    let mut lab = Lab::new(config());
+    let start = lab.now;
+    let client = lab.ask("a.corp.", RecordType::TXT);
+    let requests = lab.requests();
+    assert!(requests.iter().all(|request| request.deadline == start + QUERY_DEADLINE));
+    assert_eq!(lab.engine.poll_timeout(), Some(start + QUERY_DEADLINE));
+    lab.pass(QUERY_DEADLINE - NANO);
+    assert_eq!(lab.given(client), None);
+    lab.pass(NANO);
+    assert_eq!(lab.code(client), ResponseCode::ServFail);
+    assert_eq!((lab.engine.poll_timeout(), lab.stats().failed), (None, 1));
     // Later is too late.
-    let late = answer(&requests[0].message, ResponseCode::NoError, 1);
-    engine.handle_answer(requests[0].id, Ok(late), now + QUERY_DEADLINE);
-    assert_eq!(engine.poll_answer(), None);
+    lab.reply(&requests[0], answer(&requests[0].message, ResponseCode::NoError, 1));
+    assert_eq!(lab.given(client), None);
+}
+
+#[test]
+fn who_failed_and_how_is_said() {
+    let one = |name| vec![name];
+    let cases = [
+        ("a.example.", one(Unreachable), 23, "the gateway's resolver cannot be reached"),
+        ("a.example.", one(TimedOut), 22, "the gateway's resolver does not answer"),
+        ("a.example.", one(NotReady), 14, "the tunnel is not up"),
+        (
+            "a.example.",
+            one(Refused { status: 403 }),
+            18,
+            "the gateway's resolver refuses with HTTP status 403",
+        ),
+        (
+            "a.example.",
+            one(Refused { status: 500 }),
+            0,
+            "the gateway's resolver refuses with HTTP status 500",
+        ),
+        ("a.example.", one(Garbage), 0, "the gateway's resolver answers with what is no answer to the query"),
+        ("a.example.", Vec::new(), 22, "the gateway's resolver does not answer"),
+        ("a.eu.corp.", one(Unreachable), 23, "the resolver 192.168.60.53 cannot be reached"),
+        ("a.corp.", vec![TimedOut, TimedOut], 22, "the resolvers 192.168.50.53, 192.168.50.54 do not answer"),
+    ];
+    for (name, kinds, code, text) in cases {
+        let mut lab = Lab::new(config());
+        let with = lab.ask_with_edns(name, RecordType::A);
+        let asked = lab.requests();
+        let without = lab.ask(name, RecordType::A);
+        let others = lab.requests();
+        for (at, kind) in kinds.iter().enumerate() {
+            lab.fail(&asked[at], *kind);
+            lab.fail(&others[at], *kind);
+        }
+        lab.pass(QUERY_DEADLINE);
+        let errors = lab.failure(with);
+        assert_eq!(errors.len(), 1, "{name} {kinds:?}");
+        assert_eq!(errors[0].code, code, "{name} {kinds:?}");
+        assert_eq!(errors[0].text, text);
+        assert_eq!(lab.failure(without), [], "who has no EDNS is told nothing");
+    }
 }
 
 #[test]
 fn over_the_bound_is_servfail_at_once() {
-    let now = Instant::now();
-    let mut engine = engine(Upstream::Doh);
-    for _ in 0..MAX_IN_FLIGHT {
-        ask(&mut engine, "example.com.", now);
-    }
-    assert_eq!(engine.poll_answer(), None);
-    assert!(ask(&mut engine, "example.com.", now).is_empty());
-    assert_eq!(answered(&mut engine).metadata.response_code, ResponseCode::ServFail);
-    assert_eq!(engine.stats().refused, 1);
+    let mut lab = Lab::new(config());
+    let waiting: Vec<_> =
+        (0..MAX_IN_FLIGHT).map(|at| lab.ask(&format!("a{at}.example."), RecordType::TXT)).collect();
+    assert_eq!(lab.requests().len(), MAX_IN_FLIGHT);
+    let over = lab.ask_with_edns("b.example.", RecordType::TXT);
+    assert!(lab.requests().is_empty());
+    assert_eq!(lab.failure(over)[0].text, "too many queries wait for an answer");
+    let stats = lab.stats();
+    assert_eq!((stats.refused, stats.in_flight), (1, 1024));
     // A network change answers all the others, and there is room again.
-    engine.flush(now);
-    assert_eq!(std::iter::from_fn(|| engine.poll_answer()).count(), MAX_IN_FLIGHT);
-    assert_eq!(engine.poll_timeout(), None);
-    assert_eq!(ask(&mut engine, "example.com.", now).len(), 1);
+    lab.engine.flush(lab.now);
+    for client in waiting {
+        assert_eq!(lab.code(client), ResponseCode::ServFail);
+    }
+    assert_eq!((lab.engine.poll_timeout(), lab.stats().in_flight), (None, 0));
+    lab.ask("b.example.", RecordType::TXT);
+    lab.request();
 }
 
 #[test]
 fn nobody_to_ask_is_servfail_at_once() {
-    let now = Instant::now();
-    let mut engine = Engine::new(Box::new(Counting(0)));
-    assert!(ask(&mut engine, "example.com.", now).is_empty());
-    assert_eq!(answered(&mut engine).metadata.response_code, ResponseCode::ServFail);
+    let mut lab = Lab::new(DnsConfig::default());
+    let client = lab.ask_with_edns("example.com.", RecordType::A);
+    let errors = lab.failure(client);
+    assert_eq!((errors[0].code, errors[0].text.as_str()), (22, "no resolver is known to ask"));
+    assert!(lab.requests().is_empty());
+    lab.stats();
 }
 
 #[test]
 fn the_self_check_name_is_answered_with_the_proxys_addresses() {
-    let now = Instant::now();
-    let mut engine = engine(Upstream::Doh);
-    for kind in [RecordType::A, RecordType::AAAA] {
-        let wire = bytes(&query(0xabcd, "Connectivity-Check.weftd.", kind));
-        assert_eq!(engine.handle_query(ALICE, Protocol::Udp, &wire, &mut Vec::new(), now), Taken::Waiting);
-        assert_eq!(answered(&mut engine).answers.len(), 2);
+    let mut lab = Lab::new(config());
+    let portal = lab.now + Duration::from_secs(60);
+    for portal in [None, Some(portal)] {
+        lab.engine.set_portal(portal, lab.now);
+        for kind in [RecordType::A, RecordType::AAAA] {
+            let client = lab.ask("Connectivity-Check.weftd.", kind);
+            assert_eq!(addresses(&lab.answer(client)).len(), 2);
+        }
     }
-    assert_eq!((engine.poll_request(), engine.stats().local), (None, 2));
-    assert_eq!(ask(&mut engine, "other.weftd.", now).len(), 1);
+    assert_eq!((lab.requests(), lab.stats().local), (Vec::new(), 4));
+    lab.engine.set_portal(None, lab.now);
+    lab.ask("other.weftd.", RecordType::A);
+    lab.request();
 }
 
 #[test]
 fn an_answer_is_as_long_as_its_client_takes() {
-    let now = Instant::now();
     let asked = query(0xabcd, "t.example.", RecordType::TXT);
     let cases = [
         (Protocol::Udp, asked.clone(), true),
@@ -259,23 +295,25 @@ fn an_answer_is_as_long_as_its_client_takes() {
         (Protocol::Tcp, asked, false),
     ];
     for (protocol, asked, cut) in cases {
-        let mut engine = engine(Upstream::Plain(vec![ip("10.0.0.1")]));
-        assert_eq!(
-            engine.handle_query(ALICE, protocol, &bytes(&asked), &mut Vec::new(), now),
-            Taken::Waiting
-        );
-        let request = engine.poll_request().unwrap();
+        let mut lab = Lab::new(DnsConfig { upstream: Upstream::Plain(vec![ip("10.0.0.1")]), ..config() });
+        let (client, taken) = lab.take(protocol, &bytes(&asked));
+        assert_eq!(taken, Taken::Waiting);
+        let request = lab.request();
         // What is asked of a plain resolver always passes in one packet.
         assert!(message::udp_limit(&request.message) <= 1232);
-        engine.handle_answer(request.id, Ok(answer(&request.message, ResponseCode::NoError, 20)), now);
-        let given = answered(&mut engine);
+        lab.reply(&request, answer(&request.message, ResponseCode::NoError, 20));
+        let given = lab.answer(client);
+        assert_eq!((given.metadata.truncation, given.answers.is_empty()), (cut, cut), "{protocol:?}");
+        // And so from the cache.
+        let (client, taken) = lab.take(protocol, &bytes(&asked));
+        assert_eq!(taken, Taken::Answered);
+        let given = lab.answer(client);
         assert_eq!((given.metadata.truncation, given.answers.is_empty()), (cut, cut), "{protocol:?}");
     }
 }
 
 #[test]
 fn a_bad_query_is_refused_by_code_or_dropped() {
-    let now = Instant::now();
     let good = bytes(&query(0xabcd, "example.com.", RecordType::A));
     let bent = |at: usize, byte: u8| {
         let mut wire = good.clone();
@@ -305,11 +343,12 @@ fn a_bad_query_is_refused_by_code_or_dropped() {
         (bytes(&query(0xabcd, "example.com.", RecordType::AXFR)), Some(ResponseCode::Refused)),
     ];
     for (wire, expected) in cases {
-        let mut engine = engine(Upstream::Doh);
-        let taken = engine.handle_query(ALICE, Protocol::Udp, &wire, &mut Vec::new(), now);
-        assert_eq!(taken == Taken::Waiting, expected.is_some(), "{wire:?}");
-        let code = engine.poll_answer().map(|(_, wire)| parse(&wire).metadata.response_code);
+        let mut lab = Lab::new(config());
+        let (client, taken) = lab.take(Protocol::Udp, &wire);
+        let wanted = if expected.is_some() { Taken::Answered } else { Taken::Dropped };
+        assert_eq!(taken, wanted, "{wire:?}");
+        let code = lab.given(client).map(|wire| parse(&wire).metadata.response_code);
         assert_eq!(code, expected, "{wire:?}");
-        assert_eq!((engine.poll_request(), engine.stats().refused), (None, 1));
+        assert_eq!((lab.requests(), lab.stats().refused), (Vec::new(), 1));
     }
 }

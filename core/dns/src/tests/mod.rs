@@ -1,7 +1,9 @@
 //! The engine against scripted resolvers, the message helpers against hickory-proto.
 
 mod engine;
+
 mod hostile;
+mod lab;
 mod messages;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};

@@ -1,0 +1,243 @@
+//! The way out of every answer: kept in the cache, held for its addresses, given to who waits.
+
+use std::time::{Duration, Instant};
+
+use weft_model::DnsSource;
+
+use super::Engine;
+use super::ask::{Ask, Outcome, Waiter};
+use super::errors::{self, Failure};
+use super::query::Query;
+use super::types::{ClientId, Taken};
+use crate::cache::Origin;
+use crate::message::{self, response_code};
+
+/// How long nobody is asked for a name that there is an earlier answer for, once who was asked has failed (RFC
+/// 8767, section 5). Whatever is answered meanwhile ends it.
+const RECHECK: Duration = Duration::from_secs(30);
+
+impl Engine {
+    /// Gives what an ask came to.
+    pub(super) fn finish(&mut self, mut ask: Ask, outcome: Outcome, now: Instant) {
+        self.prefetching -= usize::from(ask.is_prefetch);
+        let failure = match outcome {
+            Outcome::Waits => return,
+            Outcome::Answered(mut answer) => {
+                if !ask.key.key().flags.edns {
+                    message::remove_edns(&mut answer);
+                }
+                let code = message::rcode(&answer);
+                if matches!(code, response_code::NO_ERROR | response_code::NAME_ERROR) {
+                    self.keep(&ask, &answer, now);
+                } else if code == response_code::SERVER_FAILURE && ask.stale.is_some() {
+                    return self.give_stale(&mut ask, now);
+                }
+                let learns = !ask.is_of_portal();
+                return self.deliver(answer, &ask.key, ask.shared, ask.waiters, ask.source, learns, now);
+            }
+            Outcome::Failed(failure) => failure,
+        };
+        if matches!(failure, Failure::Upstream(_)) && ask.stale.is_some() {
+            return self.give_stale(&mut ask, now);
+        }
+        for waiter in ask.waiters {
+            self.stats.failed += 1;
+            self.give_failure(&waiter, failure, &ask.source, now);
+        }
+    }
+
+    /// Keeps an answer for whoever asks next.
+    fn keep(&mut self, ask: &Ask, answer: &[u8], now: Instant) {
+        if ask.generation != self.generation {
+            return;
+        }
+        *self.failing_until(ask.origin) = None;
+        if ask.shared.is_some() {
+            self.cache.insert(&ask.key.key(), answer, ask.origin, now);
+        }
+    }
+
+    /// Until when who answers for `origin` is taken to be failing.
+    pub(super) fn failing_until(&mut self, origin: Origin) -> &mut Option<Instant> {
+        match origin {
+            Origin::Upstream => &mut self.upstream_fails,
+            Origin::Fallback => &mut self.fallback_fails,
+        }
+    }
+
+    /// Gives an earlier answer to those who wait; the ask may go on. They no longer count as waiting.
+    pub(super) fn give_stale(&mut self, ask: &mut Ask, now: Instant) {
+        let Some(stale) = &mut ask.stale else { return };
+        stale.at = None;
+        let answer = stale.answer.clone();
+        *self.failing_until(ask.origin) = Some(now + RECHECK);
+        let waiters = std::mem::take(&mut ask.waiters);
+        let source = DnsSource::Cache { stale: true };
+        for _ in &waiters {
+            // They are counted once, and this is what became of them.
+            *self.counter(&ask.source) -= 1;
+            *self.counter(&source) += 1;
+        }
+        self.deliver(answer, &ask.key.clone(), ask.shared.clone(), waiters, source, true, now);
+    }
+
+    /// Gives an answer to those who wait, or holds it.
+    #[expect(clippy::too_many_arguments, reason = "an answer and all that is known of it")]
+    fn deliver(
+        &mut self,
+        answer: Vec<u8>,
+        key: &crate::cache::KeyBuf,
+        shared: Option<Box<[u8]>>,
+        waiters: Vec<Waiter>,
+        source: DnsSource,
+        learns: bool,
+        now: Instant,
+    ) {
+        if waiters.is_empty() {
+            return;
+        }
+        match if learns { self.learnable(key.key().name, &answer) } else { Learnable::Nothing } {
+            Learnable::Nothing => self.give_all(answer, waiters, &source, now),
+            Learnable::Unreadable => {
+                for waiter in waiters {
+                    self.stats.failed += 1;
+                    self.give_failure(&waiter, Failure::unreadable(), &source, now);
+                }
+            }
+            Learnable::Addresses(addresses) => {
+                let hold = self.learn(addresses);
+                if self.config.hold {
+                    self.hold(hold, shared, answer, waiters, source, now);
+                } else {
+                    self.give_all(answer, waiters, &source, now);
+                }
+            }
+        }
+    }
+
+    /// Gives an answer that stands in `answer` at once, or holds it.
+    pub(super) fn offer(
+        &mut self,
+        client: ClientId,
+        query: &Query<'_>,
+        source: DnsSource,
+        answer: &mut Vec<u8>,
+        now: Instant,
+    ) -> Taken {
+        match self.learnable(query.key.key().name, answer) {
+            Learnable::Nothing => {}
+            Learnable::Unreadable => {
+                return self.fail_now(client, query, Failure::unreadable(), &source, answer, now);
+            }
+            Learnable::Addresses(_) if self.config.hold && !self.has_room() => {
+                return self.refuse(client, query, answer, now);
+            }
+            Learnable::Addresses(addresses) => {
+                let hold = self.learn(addresses);
+                if self.config.hold {
+                    *self.counter(&source) += 1;
+                    let shared = query.shareable.then(|| query.shared_key());
+                    let waiters = vec![query.waiter(client, now)];
+                    self.hold(hold, shared, std::mem::take(answer), waiters, source, now);
+                    return Taken::Waiting;
+                }
+            }
+        }
+        *self.counter(&source) += 1;
+        message::restore(answer, query.wire);
+        message::truncate(answer, query.limit);
+        self.note(client, answer, &source, now, now);
+        Taken::Answered
+    }
+
+    /// Answers at once that there is no answer.
+    pub(super) fn fail_now(
+        &mut self,
+        client: ClientId,
+        query: &Query<'_>,
+        failure: Failure,
+        source: &DnsSource,
+        answer: &mut Vec<u8>,
+        now: Instant,
+    ) -> Taken {
+        *self.counter(source) += 1;
+        *answer = message::servfail(query.wire);
+        message::add_extended_error(answer, query.wire, &failure.error(source));
+        message::truncate(answer, query.limit);
+        self.note(client, answer, source, now, now);
+        Taken::Answered
+    }
+
+    /// Answers at once that too many wait.
+    pub(super) fn refuse(
+        &mut self,
+        client: ClientId,
+        query: &Query<'_>,
+        answer: &mut Vec<u8>,
+        now: Instant,
+    ) -> Taken {
+        self.fail_now(client, query, Failure::TooMany, &DnsSource::Refused, answer, now)
+    }
+
+    /// Gives an answer to all of `waiters`.
+    pub(super) fn give_all(
+        &mut self,
+        answer: Vec<u8>,
+        waiters: Vec<Waiter>,
+        source: &DnsSource,
+        now: Instant,
+    ) {
+        for waiter in waiters {
+            let mut answer = answer.clone();
+            message::restore(&mut answer, &waiter.head);
+            self.give(&waiter, answer, source, now);
+        }
+    }
+
+    pub(super) fn give_failure(
+        &mut self,
+        waiter: &Waiter,
+        failure: Failure,
+        source: &DnsSource,
+        now: Instant,
+    ) {
+        let mut answer = message::servfail(&waiter.head);
+        message::add_extended_error(&mut answer, &waiter.head, &failure.error(source));
+        self.give(waiter, answer, source, now);
+    }
+
+    fn give(&mut self, waiter: &Waiter, mut answer: Vec<u8>, source: &DnsSource, now: Instant) {
+        message::truncate(&mut answer, waiter.limit);
+        self.note(waiter.client, &answer, source, waiter.since, now);
+        self.answers.push_back((waiter.client, answer));
+    }
+
+    /// The counter of those who are answered by `source`.
+    pub(super) fn counter(&mut self, source: &DnsSource) -> &mut u64 {
+        match source {
+            DnsSource::Local => &mut self.stats.local,
+            DnsSource::Hosts => &mut self.stats.hosts,
+            DnsSource::Cache { stale: false } => &mut self.stats.cached,
+            DnsSource::Cache { stale: true } => &mut self.stats.stale,
+            DnsSource::Fallback { .. } => &mut self.stats.fallback,
+            DnsSource::Doh | DnsSource::Plain { .. } | DnsSource::System { .. } => &mut self.stats.upstream,
+            DnsSource::Portal { .. } => &mut self.stats.portal,
+            DnsSource::Refused => &mut self.stats.refused,
+        }
+    }
+}
+
+/// What a split tunnel learns of an answer.
+pub(super) enum Learnable {
+    /// No entry matches, or there are no addresses.
+    Nothing,
+    /// An entry matches, and the addresses cannot be read.
+    Unreadable,
+    Addresses(Vec<super::types::LearntAddress>),
+}
+
+/// Says in a stale answer that it is one.
+pub(super) fn mark_stale(answer: &mut Vec<u8>, query: &[u8]) {
+    let no_such_name = message::rcode(answer) == response_code::NAME_ERROR;
+    message::add_extended_error(answer, query, &errors::stale(no_such_name));
+}

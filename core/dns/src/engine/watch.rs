@@ -1,0 +1,111 @@
+//! What people are told: the log, and what became of one look-up.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime};
+
+use weft_model::{DnsLogEntry, DnsLookup, DnsSource};
+
+use super::Engine;
+use super::hold::matching;
+use super::types::ClientId;
+use crate::message::{self, RecordType, ResponseCode};
+
+/// The most entries of the log; the oldest goes for a new one. At usual lengths (150 bytes) they take 75 KiB.
+pub const MAX_LOG: usize = 512;
+/// The most clients that are traced at once: look-ups of people.
+const MAX_TRACED: usize = 16;
+
+/// The log while it is on.
+pub(super) struct Log {
+    entries: VecDeque<DnsLogEntry>,
+    /// The time of day at a moment.
+    wall: SystemTime,
+    at: Instant,
+}
+
+/// A client whose query is watched.
+pub(super) struct Traced {
+    client: ClientId,
+    source: Option<DnsSource>,
+}
+
+impl Engine {
+    /// Switches the log on or off; off empties it. `wall` is the time of day at `now`.
+    pub fn set_log(&mut self, on: bool, wall: SystemTime, now: Instant) {
+        self.log = match (on, self.log.take()) {
+            (false, _) => None,
+            (true, Some(log)) => Some(Log { wall, at: now, ..log }),
+            (true, None) => Some(Log { entries: VecDeque::new(), wall, at: now }),
+        };
+    }
+
+    /// The log, the oldest entry first; empty while it is off.
+    #[must_use]
+    pub fn log(&self) -> Vec<DnsLogEntry> {
+        self.log.as_ref().map(|log| log.entries.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Remembers who answers the query that `client` is about to ask, for [`lookup_of`](Self::lookup_of). Of many at
+    /// once the oldest is forgotten.
+    pub fn trace(&mut self, client: ClientId) {
+        if self.traced.len() >= MAX_TRACED {
+            self.traced.pop_front();
+        }
+        self.traced.push_back(Traced { client, source: None });
+    }
+
+    /// What became of the query of a traced client ([`trace`](Self::trace)), which is traced no more; `answer` is
+    /// the answer it was given, after `took`. None where it was not traced, or the answer cannot be read.
+    pub fn lookup_of(&mut self, client: ClientId, answer: &[u8], took: Duration) -> Option<DnsLookup> {
+        let at = self.traced.iter().position(|traced| traced.client == client)?;
+        let source = self.traced.remove(at)?.source?;
+        let question = message::question(answer).ok()?;
+        let entry =
+            message::resolved(answer).and_then(|resolved| matching(&self.host_rules, &resolved).cloned());
+        Some(DnsLookup {
+            name: question.name.to_string(),
+            kind: RecordType(question.kind).to_string(),
+            source,
+            host_entry: entry.or_else(|| self.host_rules.find(question.name.as_bytes()).cloned()),
+            rcode: ResponseCode(message::rcode(answer)).to_string(),
+            errors: message::extended_errors(answer),
+            answers: message::answer_lines(answer),
+            micros: micros(took),
+            message: answer.to_vec(),
+        })
+    }
+
+    /// Writes down what became of a query, for whoever watches.
+    pub(super) fn note(
+        &mut self,
+        client: ClientId,
+        answer: &[u8],
+        source: &DnsSource,
+        since: Instant,
+        now: Instant,
+    ) {
+        if let Some(traced) = self.traced.iter_mut().find(|traced| traced.client == client) {
+            traced.source = Some(source.clone());
+        }
+        if let Some(log) = &mut self.log
+            && let Ok(question) = message::question(answer)
+        {
+            if log.entries.len() >= MAX_LOG {
+                log.entries.pop_front();
+            }
+            log.entries.push_back(DnsLogEntry {
+                at: log.wall + now.saturating_duration_since(log.at),
+                name: question.name.to_string(),
+                kind: RecordType(question.kind).to_string(),
+                source: source.clone(),
+                rcode: ResponseCode(message::rcode(answer)).to_string(),
+                micros: micros(now.saturating_duration_since(since)),
+                error: message::extended_errors(answer).into_iter().next(),
+            });
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
