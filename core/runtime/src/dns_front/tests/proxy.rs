@@ -1,13 +1,18 @@
 //! What a session does with a proxy while it runs.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
-use weft_dns::{DnsConfig, message};
+use tokio::time::timeout;
+use weft_dns::{DnsConfig, Target, message};
+use weft_model::profile::HostPattern;
 
 use super::bench::{
-    Bench, By, Datagrams, Device, Peer, SENTINELS, Scripted, answers, doh, eventually, query, soon, start,
+    Bench, By, Datagrams, Device, PATIENCE, Peer, SENTINELS, Scripted, answer, answers, doh, eventually,
+    query, soon, start,
 };
-use crate::dns_front::DnsProxy;
+use crate::dns_front::{DnsProxy, Resolve, Resolving};
 
 #[tokio::test]
 async fn rules_and_means_change_while_it_runs() {
@@ -30,33 +35,35 @@ async fn rules_and_means_change_while_it_runs() {
     answers(&peer.ask(&query(2, "d")).await, &query(2, "d"), 10);
 }
 
+/// "NAME.example A".
+fn address_query(name: &str) -> Vec<u8> {
+    let mut wire = query(1, name);
+    let kind = wire.len() - 3;
+    wire[kind] = 1;
+    wire
+}
+
 #[tokio::test]
 async fn a_hosts_file_is_answered_from_and_seen_to_change() {
     let folder = std::env::temp_dir().join(format!("weft-proxy-hosts-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("hosts");
-    let a = |name: &str| {
-        let mut wire = query(1, name);
-        let kind = wire.len() - 3;
-        wire[kind] = 1;
-        wire
-    };
     let holds = |answer: &[u8], last: u8| answer.ends_with(&[4, 192, 0, 2, last][1..]);
     std::fs::write(&path, "192.0.2.7 known.example\n").unwrap();
     let script = Scripted::new(10);
     let proxy = start(&script);
     let peer = Peer::Address(proxy.addresses()[0]);
     proxy.set_hosts_file(Some(path.clone()));
-    assert!(holds(&peer.ask(&a("known")).await, 7));
+    assert!(holds(&peer.ask(&address_query("known")).await, 7));
     assert_eq!((script.asked(), proxy.stats().hosts), (0, 1));
     std::fs::write(folder.join("new"), "192.0.2.8 known.example\n").unwrap();
     std::fs::rename(folder.join("new"), &path).unwrap();
     let deadline = soon();
-    while !holds(&peer.ask(&a("known")).await, 8) {
+    while !holds(&peer.ask(&address_query("known")).await, 8) {
         assert!(std::time::Instant::now() < deadline, "the change is not seen");
     }
     proxy.set_hosts_file(None);
-    assert!(!holds(&peer.ask(&a("known")).await, 8));
+    assert!(!holds(&peer.ask(&address_query("known")).await, 8));
     assert_eq!(script.asked(), 1);
     std::fs::remove_dir_all(folder).unwrap();
 }
@@ -116,5 +123,45 @@ async fn what_is_no_dns_is_refused_on_a_sentinel() {
         }
         let dns = Peer::Sentinel(Arc::clone(device), to.replace("443", "53").parse().unwrap());
         answers(&dns.ask(&query(1, "a")).await, &query(1, "a"), 10);
+    }
+}
+
+/// Answers with the address 192.0.2.1.
+struct Address;
+
+impl Resolve for Address {
+    fn resolve(&self, _: Target, query: Vec<u8>, _: Instant) -> Resolving {
+        Box::pin(async move {
+            let mut wire = answer(&query, 4);
+            let record = wire.len() - 14;
+            wire[record + 1] = 1;
+            wire.truncate(record + 10);
+            wire.extend_from_slice(&[192, 0, 2, 1]);
+            Ok(wire)
+        })
+    }
+}
+
+#[tokio::test]
+async fn answers_of_split_tunnel_names_wait_for_their_release() {
+    let entry = HostPattern::Exact("a.example".parse().unwrap());
+    let config = DnsConfig { hosts: vec![entry], ..doh() };
+    let proxy = DnsProxy::start(&["127.0.0.1:0".parse().unwrap()], config, Arc::new(Address)).unwrap();
+    let peer = Peer::Address(proxy.addresses()[0]);
+    // Dropped unfinished, it loses nothing.
+    drop(proxy.learnt());
+    for released in [Ok(()), Err("no plan".to_owned())] {
+        let waiting = peer.datagrams().await;
+        waiting.send(&address_query("a")).await;
+        let learnt = timeout(PATIENCE, proxy.learnt()).await.unwrap();
+        assert_eq!(learnt.len(), 1);
+        let addresses: Vec<IpAddr> = learnt[0].addresses.iter().map(|learnt| learnt.address).collect();
+        assert_eq!(addresses, ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+        let Datagrams::Socket(socket) = &waiting else { panic!("a socket") };
+        assert!(socket.try_recv(&mut [0; 512]).is_err(), "it is held");
+        proxy.release(&[learnt[0].hold], &released);
+        let got = waiting.receive().await;
+        assert_eq!(message::rcode(&got), if released.is_ok() { 0 } else { 2 });
+        assert_eq!(got.ends_with(&[192, 0, 2, 1]), released.is_ok());
     }
 }
