@@ -4,8 +4,7 @@ use std::borrow::Cow;
 
 use super::key::Key;
 use crate::message::{
-    self, HEADER_LEN, Record, Section, has_sound_names, is_opt, option_code, record_type, response_code,
-    ttl_of,
+    self, Fields, HEADER_LEN, Record, Section, is_opt, option_code, record_type, response_code, ttl_of,
 };
 
 /// The longest that an answer is kept, in seconds: one day.
@@ -53,7 +52,7 @@ pub(crate) fn judge<'a>(key: &Key<'_>, answer: &'a [u8]) -> Option<Judged<'a>> {
     if !fits || !matches!(message::rcode(answer), response_code::NO_ERROR | response_code::NAME_ERROR) {
         return None;
     }
-    let mut survey = Survey::new(key, message::rcode(answer) == response_code::NAME_ERROR);
+    let mut survey = Survey::new(key, answer);
     let mut end = place.end;
     for record in message::records(answer, place.end) {
         let record = record?;
@@ -103,6 +102,7 @@ struct Survey {
     kind: u16,
     class: u16,
     no_such_name: bool,
+    fields: Fields,
     counts: [u8; 3],
     least_ttl: u32,
     /// Whether the answer section has what was asked for.
@@ -113,11 +113,12 @@ struct Survey {
 }
 
 impl Survey {
-    fn new(key: &Key<'_>, no_such_name: bool) -> Self {
+    fn new(key: &Key<'_>, answer: &[u8]) -> Self {
         Self {
             kind: key.kind,
             class: key.class,
-            no_such_name,
+            no_such_name: message::rcode(answer) == response_code::NAME_ERROR,
+            fields: Fields::new(answer),
             counts: [0; 3],
             least_ttl: u32::MAX,
             answers: false,
@@ -128,13 +129,14 @@ impl Survey {
 
     /// None where nothing of the answer may be kept.
     fn take(&mut self, answer: &[u8], record: &Record) -> Option<()> {
+        let sound = self.fields.add_sound(answer, record);
         if record.kind == record_type::OPT {
             let alone = self.opt.is_none() && record.section == Section::Additional && is_opt(record);
             self.opt = alone.then_some(*record);
             return alone.then_some(());
         }
         // Signatures of the message as a whole fit it as it is alone.
-        if matches!(record.kind, record_type::TSIG | record_type::TKEY) || !has_sound_names(answer, record) {
+        if matches!(record.kind, record_type::TSIG | record_type::TKEY) || !sound {
             return None;
         }
         let [answers, authority, additional] = &mut self.counts;

@@ -36,7 +36,8 @@ pub use zone::{answer_lines, record_line};
 pub(crate) use chain::ttl_of;
 pub(crate) use edit::set_dnssec_ok;
 pub(crate) use edns::{add_edns, is_opt, options};
-pub(crate) use splice::has_sound_names;
+pub(crate) use splice::Fields;
+pub use splice::is_sound;
 pub(crate) use walk::{plain_name_end, record_at};
 
 /// Bytes of a header.

@@ -1,7 +1,7 @@
 //! Changing the length of a message in its middle, so that every compressed name still says what it said.
 
 use super::name::MAX_NAME;
-use super::walk::{Record, question_place, records, skip_name};
+use super::walk::{QuestionPlace, Record, is_well_formed, question_place, records, skip_name};
 use super::{HEADER_LEN, read_u16, record_type, write_u16};
 
 /// The two bits that mark a pointer, and the rest: its target.
@@ -42,20 +42,63 @@ fn data_names(message: &[u8], record: &Record) -> Option<([usize; 2], usize)> {
     (at <= record.end).then_some((starts, count))
 }
 
+/// Which bytes of a message are the fixed fields of records that were looked at: type, class, TTL and length. No name
+/// is read there, since they change (a TTL ages) and no label may change with them.
+pub(crate) struct Fields(Vec<bool>);
+
+impl Fields {
+    pub(crate) fn new(message: &[u8]) -> Self {
+        Self(vec![false; message.len()])
+    }
+
+    /// Adds those of a record and says whether its owner, and every name in its data, is whole and leads past all
+    /// that were added.
+    pub(crate) fn add_sound(&mut self, message: &[u8], record: &Record) -> bool {
+        self.0.get_mut(record.data - 10..record.data).unwrap_or_default().fill(true);
+        let free = |start, end| self.0.get(start..end).is_some_and(|bytes| !bytes.contains(&true));
+        let in_data = || {
+            let (starts, count) = data_names(message, record)?;
+            starts.iter().take(count).try_for_each(|start| read_name(message, *start, free).map(|_| ()))
+        };
+        read_name(message, record.start, free).is_some() && in_data().is_some()
+    }
+}
+
+/// Whether a message is well-formed, and every name of its records that is known to be one is whole and made of
+/// nothing but names.
+#[must_use]
+pub fn is_sound(message: &[u8]) -> bool {
+    let mut fields = Fields::new(message);
+    let is_sound = |place: QuestionPlace| {
+        records(message, place.end)
+            .all(|record| record.is_some_and(|record| fields.add_sound(message, &record)))
+    };
+    is_well_formed(message) && question_place(message).is_some_and(is_sound)
+}
+
 /// The offset behind the name at `at`, which may end in pointers. None unless it is whole: every pointer leads
 /// backwards and behind the header, and all is of at most [`MAX_NAME`] bytes.
 pub(crate) fn sound_name_end(message: &[u8], at: usize) -> Option<usize> {
+    read_name(message, at, |_, _| true)
+}
+
+/// As [`sound_name_end`]; every label, and every pointer, must lie where `may_read` says it may, start and end.
+fn read_name(message: &[u8], at: usize, may_read: impl Fn(usize, usize) -> bool) -> Option<usize> {
     let (mut here, mut before, mut behind, mut length) = (at, at, None, 0);
     loop {
         let first = *message.get(here)?;
+        let end = here + if first >= 192 { 2 } else { 1 + usize::from(first) };
+        if !may_read(here, end) {
+            return None;
+        }
         match first {
-            0 => return (length < MAX_NAME).then_some(behind.unwrap_or(here + 1)),
+            0 => return (length < MAX_NAME).then_some(behind.unwrap_or(end)),
             1..=63 => {
                 length += 1 + usize::from(first);
-                here += 1 + usize::from(first);
+                here = end;
             }
             192.. => {
-                behind = behind.or(Some(here + 2));
+                behind = behind.or(Some(end));
                 let target = usize::from(read_u16(message, here)? & !POINTER);
                 // Each leads to before where the last one led, and so there is an end.
                 if target >= before || target < HEADER_LEN {
@@ -69,15 +112,6 @@ pub(crate) fn sound_name_end(message: &[u8], at: usize) -> Option<usize> {
             return None;
         }
     }
-}
-
-/// Whether the owner of a record, and every name in its data, is whole.
-pub(crate) fn has_sound_names(message: &[u8], record: &Record) -> bool {
-    let in_data = || {
-        let (starts, count) = data_names(message, record)?;
-        starts.iter().take(count).try_for_each(|start| sound_name_end(message, *start).map(|_| ()))
-    };
-    sound_name_end(message, record.start).is_some() && in_data().is_some()
 }
 
 /// Where the pointer stands that ends the name at `at`; none where it ends by itself.
@@ -97,8 +131,12 @@ fn pointer_of(message: &[u8], at: usize) -> Option<usize> {
 fn moved_pointers(message: &[u8], at: usize, removed: usize, inserted: usize) -> Option<Vec<(usize, u16)>> {
     let mut moved = Vec::new();
     let behind = at + removed;
+    let mut fields = Fields::new(message);
     for record in records(message, question_place(message)?.end) {
         let record = record?;
+        if !fields.add_sound(message, &record) {
+            return None;
+        }
         let (starts, count) = data_names(message, &record)?;
         for name in std::iter::once(record.start).chain(starts.into_iter().take(count)) {
             let Some(pointer) = pointer_of(message, name) else { continue };

@@ -173,6 +173,24 @@ fn a_loop_in_the_data_is_not_kept() {
 }
 
 #[test]
+fn a_name_that_is_read_from_a_ttl_is_not_kept() {
+    let key = key_of(&query("x.example.", RecordType::A));
+    let good = address("x.example.", 0x0161_0001);
+    assert_eq!(life(&key, &good), Some(86_400));
+    // Behind its class begins the TTL: a label "a", and the empty one.
+    let ttl = good.len() - 10;
+    let with = |target: usize| {
+        let pointer = [0xc0, u8::try_from(target).unwrap()];
+        let mut wire = [&good, &pointer[..], b"\0\x01\0\x01\0\0\x01\0\0\x04\xc0\0\x02\x01"].concat();
+        wire[7] = 2;
+        wire
+    };
+    assert_eq!(good[ttl..ttl + 3], *b"\x01a\0");
+    assert_eq!(life(&key, &with(12)), Some(256));
+    assert_eq!(life(&key, &with(ttl)), None);
+}
+
+#[test]
 fn of_the_opt_record_its_errors_stay_wherever_it_stands() {
     let key = key_of(&query("x.example.", RecordType::TXT));
     let mut message = empty("x.example.", RecordType::TXT, ResponseCode::NoError);
