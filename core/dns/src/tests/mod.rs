@@ -1,10 +1,15 @@
 //! The engine against scripted resolvers, the message helpers against hickory-proto.
 
 mod engine;
-
+mod holding;
 mod hostile;
 mod lab;
 mod messages;
+mod resolvers;
+mod scripts;
+mod sharing;
+mod stale;
+mod watching;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, TXT};

@@ -1,0 +1,70 @@
+//! Plain resolvers: the case of questions (draft-vixie-dnsext-dns0x20).
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+
+use super::lab::{Lab, config, ip, reply};
+use crate::{DnsConfig, QUERY_DEADLINE, Request, Upstream, message};
+
+fn lab() -> Lab {
+    let upstream = Upstream::Plain(vec![ip("10.0.0.1")]);
+    Lab::with_case(DnsConfig { upstream, ..config() }, 0b0101_0101)
+}
+
+fn name(request: &Request) -> &[u8] {
+    &request.message[12..message::question_place(&request.message).unwrap().name_end]
+}
+
+/// The answer of a resolver that gives every question back in lower case.
+fn folded(request: &Request) -> Vec<u8> {
+    let mut answer = reply(&request.message, "192.0.2.1");
+    let end = message::question_place(&answer).unwrap().name_end;
+    answer[12..end].make_ascii_lowercase();
+    answer
+}
+
+#[test]
+fn a_question_goes_out_in_any_case_and_must_come_back_in_it() {
+    let mut lab = lab();
+    let client = lab.ask("abcd.example.", RecordType::A);
+    let request = lab.request();
+    assert_eq!(name(&request), b"\x04AbCd\x07ExAmPlE\x00");
+    lab.reply(&request, reply(&request.message, "192.0.2.1"));
+    assert_eq!(lab.code(client), ResponseCode::NoError);
+    assert_eq!(lab.stats().mismatched, 0);
+}
+
+#[test]
+fn who_folds_case_is_asked_once_more_and_then_remembered() {
+    let mut lab = lab();
+    let client = lab.ask("abcd.example.", RecordType::A);
+    let first = lab.request();
+    lab.reply(&first, folded(&first));
+    assert_eq!(lab.given(client), None);
+    let second = lab.request();
+    assert_eq!(name(&second), b"\x04abcd\x07example\x00");
+    assert_ne!(message::id(&first.message), message::id(&second.message));
+    lab.reply(&second, folded(&second));
+    assert_eq!(lab.code(client), ResponseCode::NoError);
+    assert_eq!(lab.stats().mismatched, 1);
+    // From now on it is asked in one case, until the network is another one.
+    lab.ask("efgh.example.", RecordType::A);
+    assert_eq!(name(&lab.request()), b"\x04efgh\x07example\x00");
+    lab.engine.flush(lab.now);
+    lab.ask("efgh.example.", RecordType::A);
+    assert_eq!(name(&lab.request()), b"\x04EfGh\x07ExAmPlE\x00");
+}
+
+#[test]
+fn a_guess_in_another_case_alone_changes_nothing_for_good() {
+    let mut lab = lab();
+    let client = lab.ask("abcd.example.", RecordType::A);
+    let first = lab.request();
+    lab.reply(&first, folded(&first));
+    let second = lab.request();
+    lab.pass(QUERY_DEADLINE);
+    assert_eq!(lab.code(client), ResponseCode::ServFail);
+    lab.reply(&second, folded(&second));
+    lab.ask("efgh.example.", RecordType::A);
+    assert_eq!(name(&lab.request()), b"\x04EfGh\x07ExAmPlE\x00", "nobody answered in one case");
+}
