@@ -8,10 +8,11 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use common::{nets, none};
+use common::{learnt, nets, none};
 use ipnet::IpNet;
 use netlab::{End, Host, Lab, Link};
 use weft_model::InterfacePlan;
+use weft_model::settings::SplitTunnelMode::{Exclude, Include};
 use weft_platform::{Platform, PlatformError, TunOptions};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -129,6 +130,14 @@ fn without_ipv6_the_rest_works() {
         assert_eq!(addresses(&host)?, ["172.16.0.2/32"]);
         host.inside(|| platform.routes.apply(&nets(&["0.0.0.0/1", "2000::/3"]), &none()))??;
         assert_eq!(routes(&host)?, ["0.0.0.0/1 dev weft0 proto static scope link"]);
+        // An address that stays outside needs no IPv6 in the tunnel, one that is to go in has no route.
+        let addresses = ["198.51.100.7", "2001:db8:1::7"];
+        for (mode, number) in [(Exclude, 3), (Include, 2)] {
+            host.inside(|| {
+                platform.routes.apply(&nets(&["0.0.0.0/1", "2000::/3"]), &learnt(mode, &addresses))
+            })??;
+            assert_eq!(routes(&host)?.len(), number, "{mode:?}: {:?}", routes(&host)?);
+        }
         host.inside(|| platform.routes.clear())??;
         assert_eq!((routes(&host)?.len(), rules(&host)?.len()), (0, 0));
         assert_eq!(host.inside(|| platform.dns.claim_addresses())??.len(), 2);
@@ -230,6 +239,93 @@ fn routes_and_rule_are_exactly_the_plans_and_go() {
         on(&host, |platform| platform.routes.clear())?;
         assert_eq!((routes(&host)?.len(), rules(&host)?.len()), (0, 0));
         on(&host, |platform| platform.routes.clear())?;
+        Ok(())
+    });
+}
+
+/// The routes of single learnt addresses, each as "throw ADDRESS" or "ADDRESS dev weft0".
+fn learnt_routes(host: &Host) -> Result<Vec<String>> {
+    let single = |line: &String| line.contains("198.51.100.") || line.contains("2001:db8:1::");
+    let words = |line: String| {
+        line.split(' ').take(if line.starts_with("throw") { 2 } else { 3 }).collect::<Vec<_>>().join(" ")
+    };
+    Ok(routes(host)?.into_iter().filter(single).map(words).collect())
+}
+
+#[test]
+fn a_learnt_address_is_one_route_and_goes_with_it() {
+    netlab::run(|lab| {
+        let (host, _router) = device(lab)?;
+        let mut platform = host.inside(Platform::native)??;
+        let addresses = ["172.16.0.2/32", "2606:4700:cf1:1000::1/128"];
+        let device = ensure(&host, &mut platform, &plan(&addresses, 1280))?.context("a new interface")?;
+        let net = nets(&["0.0.0.0/0", "2000::/3"]);
+        let (four, six, other) = ("198.51.100.7", "2001:db8:1::7", "198.51.100.8");
+        for (mode, way) in [(Exclude, ["throw ", ""]), (Include, ["", " dev weft0"])] {
+            let way = |address: &str| way.join(address);
+            let mut learn = |addresses: &[&str]| {
+                Ok::<_, anyhow::Error>(
+                    host.inside(|| platform.routes.apply(&net, &learnt(mode, addresses)))??,
+                )
+            };
+            learn(&[four, six])?;
+            assert_eq!(learnt_routes(&host)?, [way(four), way(six)]);
+            assert_eq!(routes(&host)?.len(), 4);
+
+            let events = host.spawn(host.command_of(["ip", "monitor", "route"])?)?;
+            let mut probes = 0;
+            netlab::eventually(SOON, "the monitor runs", || {
+                probes += 1;
+                host.sh(&format!("ip route add 192.0.3.0/24 dev eth0 metric {probes}")).ok()?;
+                events.stdout().contains("192.0.3.").then_some(())
+            })?;
+            learn(&[four, other, six])?;
+            assert_eq!(learnt_routes(&host)?, [way(four), way(other), way(six)]);
+            learn(&[four, other])?;
+            assert_eq!(learnt_routes(&host)?, [way(four), way(other)]);
+            netlab::eventually(SOON, "the changes are seen", || {
+                events.stdout().contains("Deleted").then_some(())
+            })?;
+            let changed = events.stdout().lines().filter(|line| line.contains("65743")).count();
+            assert_eq!(changed, 2, "only the difference is changed: {}", events.stdout());
+            drop(events);
+            host.run(["ip", "route", "flush", "192.0.3.0/24"])?;
+
+            // Whatever another program takes away is there again with the next that does not fit, or that is the same.
+            host.sh("ip route flush table 65743")?;
+            learn(&[four])?;
+            assert_eq!((learnt_routes(&host)?, routes(&host)?.len()), (vec![way(four)], 3));
+            host.sh("ip route del default table 65743")?;
+            learn(&[four])?;
+            assert_eq!((learnt_routes(&host)?, routes(&host)?.len()), (vec![way(four)], 3));
+        }
+        // What leads into no interface outlives the tunnel's, and is no hindrance to the next process.
+        host.inside(|| platform.routes.apply(&net, &learnt(Exclude, &[four, six])))??;
+        drop(device);
+        assert_eq!(routes(&host)?.len(), 2);
+        on(&host, |platform| platform.routes.preflight())?;
+        on(&host, |platform| platform.routes.clear())?;
+        assert_eq!((routes(&host)?.len(), rules(&host)?.len()), (0, 0));
+        Ok(())
+    });
+}
+
+#[test]
+fn an_interface_made_anew_gets_its_routes_with_the_next_learnt_address() {
+    netlab::run(|lab| {
+        let (host, _router) = device(lab)?;
+        let mut platform = host.inside(Platform::native)??;
+        let device = ensure(&host, &mut platform, &plan(&["172.16.0.2/32"], 1280))?;
+        let net = nets(&["0.0.0.0/0"]);
+        host.inside(|| platform.routes.apply(&net, &learnt(Exclude, &["198.51.100.7"])))??;
+        drop(device);
+        let _device =
+            ensure(&host, &mut platform, &plan(&["172.16.0.2/32"], 1280))?.context("a new interface")?;
+        host.inside(|| platform.routes.apply(&net, &learnt(Exclude, &["198.51.100.8"])))??;
+        assert_eq!(
+            routes(&host)?,
+            ["default dev weft0 proto static scope link", "throw 198.51.100.8 proto static"]
+        );
         Ok(())
     });
 }
