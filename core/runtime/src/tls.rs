@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
@@ -16,6 +16,9 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+/// Sessions that a client may go on from: some each for a server under its names.
+const SESSIONS: usize = 16;
 
 /// The SHA-256 of a certificate's DER form.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -146,6 +149,7 @@ impl TlsClient {
                 (config, Some(verifier))
             }
         };
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(Self { config: Arc::new(config), by_fingerprint })
     }
