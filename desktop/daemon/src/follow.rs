@@ -1,5 +1,7 @@
 //! The tasks that carry what happens between session, system and target.
 
+mod memory;
+
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -12,6 +14,7 @@ use crate::target::Target;
 
 /// Carries the session's events to the system and the watchers, until the session ends.
 pub(crate) async fn session(daemon: Arc<Daemon>) {
+    let mut state = State::Disconnected;
     while let Some(event) = daemon.session.next_event().await {
         match event {
             Event::Plan(plan) => {
@@ -21,6 +24,11 @@ pub(crate) async fn session(daemon: Arc<Daemon>) {
             Event::Status(status) => {
                 tracing::info!("{}: {}", status.state, status.reason);
                 daemon.publish_status().await;
+                let former = std::mem::replace(&mut state, status.state);
+                if status.state == State::Connected && former != State::Connected {
+                    // Nothing but queries and packets is to be done from here on.
+                    memory::give_back_code();
+                }
             }
             Event::Settings(settings) => copy_lock(&daemon, &settings),
             Event::Revoked => tracing::warn!("the gateway has revoked this device"),
