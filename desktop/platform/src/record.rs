@@ -1,7 +1,9 @@
 //! What was there before Weft changed the system's DNS settings, in a form that survives the daemon.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
-use weft_model::{DNS_PROXY_ADDRESSES, DnsMode};
+use weft_model::{DNS_PROXY_ADDRESSES, DnsMode, DnsPlan};
 
 use crate::dns_seam::SystemDns;
 use crate::resolv_conf;
@@ -64,11 +66,56 @@ pub struct DnsRecord {
 pub enum DnsChange {
     /// A file was replaced, or written over.
     File(FileChange),
+    /// Settings of Weft's own link in systemd-resolved; with the link they go by themselves.
+    Link(LinkChange),
+    /// A drop-in of systemd-resolved's.
+    DropIn {
+        /// The drop-in.
+        file: FileChange,
+        /// The system's resolvers of before, as last found.
+        system: SystemDns,
+    },
+    /// NetworkManager's global settings, of which there were none.
+    NetworkManager {
+        /// What Weft set.
+        set: LinkChange,
+        /// The system's resolvers of before, as last found.
+        system: SystemDns,
+    },
+    /// What was handed in to resolvconf(8).
+    Resolvconf {
+        /// The text that Weft handed in; none = nothing yet.
+        written: Option<String>,
+        /// The system's resolvers of before, as last found.
+        system: SystemDns,
+    },
     /// Nothing is changed.
     Nothing {
         /// The system's resolvers.
         system: SystemDns,
     },
+}
+
+/// Servers and search domains that Weft set; no servers = nothing yet.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LinkChange {
+    /// The nameservers, in order.
+    pub servers: Vec<IpAddr>,
+    /// The search domains, in order.
+    pub search: Vec<String>,
+}
+
+impl LinkChange {
+    /// What a plan asks for, its search domains in front of `system_search`.
+    pub(crate) fn of(plan: &DnsPlan, system_search: &[String]) -> Self {
+        let mut search: Vec<String> = Vec::new();
+        for domain in plan.search.iter().map(ToString::to_string).chain(system_search.iter().cloned()) {
+            if !search.contains(&domain) {
+                search.push(domain);
+            }
+        }
+        Self { servers: plan.servers.clone(), search }
+    }
 }
 
 /// A file's former content, and what Weft wrote in its place.
@@ -95,12 +142,17 @@ impl DnsRecord {
         Self { mode, trace, change: DnsChange::File(FileChange { before, written: Vec::new() }) }
     }
 
-    /// The system's resolvers as they were before Weft.
+    /// The system's resolvers as they were before Weft, as last found; none where another program keeps them and is
+    /// to be asked.
     #[must_use]
     pub fn system(&self) -> SystemDns {
         match &self.change {
             DnsChange::File(file) => system_dns(file.before.content()),
-            DnsChange::Nothing { system } => system.clone(),
+            DnsChange::Link(_) => SystemDns::default(),
+            DnsChange::DropIn { system, .. }
+            | DnsChange::NetworkManager { system, .. }
+            | DnsChange::Resolvconf { system, .. }
+            | DnsChange::Nothing { system } => system.clone(),
         }
     }
 

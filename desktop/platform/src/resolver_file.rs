@@ -185,7 +185,7 @@ fn not_of_a_file() -> PlatformError {
 fn file_of(record: &mut DnsRecord) -> Result<&mut FileChange, PlatformError> {
     match &mut record.change {
         DnsChange::File(file) => Ok(file),
-        DnsChange::Nothing { .. } => Err(not_of_a_file()),
+        _ => Err(not_of_a_file()),
     }
 }
 
@@ -217,14 +217,14 @@ impl<H: FileHost> Dns for ResolverFile<H> {
     fn restore(&mut self, record: &DnsRecord) -> Result<Restored, PlatformError> {
         match &record.change {
             DnsChange::File(file) => self.restore_change(file),
-            DnsChange::Nothing { .. } => Ok(Restored::Unchanged),
+            _ => Err(not_of_a_file()),
         }
     }
 
     fn standing(&self, record: &DnsRecord) -> Result<DnsStanding, PlatformError> {
         match &record.change {
             DnsChange::File(file) => self.standing_of(file),
-            DnsChange::Nothing { .. } => Ok(DnsStanding::InForce),
+            _ => Err(not_of_a_file()),
         }
     }
 

@@ -11,15 +11,14 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use weft_model::DNS_PROXY_ADDRESSES;
 
+use super::dns::{self, DNS_PORT};
 use super::netlink::Netlink;
-use super::{dns, link, port};
+use super::{link, port};
 use crate::error::PlatformError;
 use crate::record::Before;
 use crate::resolver_file::{FileHost, proxy_addresses};
 use crate::seam::Watch;
 
-/// The DNS proxy's port (RFC 1035).
-const DNS_PORT: u16 = 53;
 /// A longer file is no resolv.conf.
 const MAX_FILE: u64 = 1 << 20;
 /// The bits of a mode that chmod(2) takes.
@@ -28,11 +27,13 @@ const MODE_BITS: u32 = 0o7777;
 /// A file of the system's.
 pub(super) struct EtcFile {
     path: PathBuf,
+    /// Whether the file is to be written over even where another could be renamed to its place.
+    pub(super) in_place: bool,
 }
 
 impl EtcFile {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, in_place: false }
     }
 
     fn error(&self, step: &str, error: &io::Error) -> PlatformError {
@@ -49,6 +50,12 @@ impl EtcFile {
             path: self.path.display().to_string(),
             detail: format!("{step}: {error}{advice}"),
         }
+    }
+
+    /// Makes the folder that the file stands in, where it is missing.
+    pub(super) fn make_folder(&self) -> Result<(), PlatformError> {
+        let made = self.path.parent().map_or(Ok(()), fs::create_dir_all);
+        made.map_err(|error| self.error("its folder cannot be made", &error))
     }
 
     /// Where the new file is made ready; in the same folder, since it is renamed over the old one.
@@ -85,6 +92,7 @@ impl EtcFile {
         }
         match state {
             Before::Absent => fs::remove_file(&self.path)?,
+            Before::File { content, .. } if self.in_place => write_in_place(&self.path, content)?,
             Before::Symlink { target, .. } => {
                 symlink(OsStr::from_bytes(target), &staging)?;
                 rename(&staging, &self.path)?;
@@ -182,7 +190,7 @@ impl FileHost for EtcFile {
     }
 
     fn watch(&self, tell: Box<dyn Fn() + Send + Sync>) -> Result<Watch, PlatformError> {
-        dns::watch::file(self.path.clone(), tell)
+        dns::watch::start(self.path.clone(), tell)
     }
 
     fn preflight(&self) -> Result<(), PlatformError> {

@@ -1,4 +1,4 @@
-//! Linux: netlink, nftables, /dev/net/tun, /etc/resolv.conf.
+//! Linux: netlink, nftables, /dev/net/tun, /etc/resolv.conf and the programs that keep it.
 //!
 //! Each step opens the netlink socket that it needs and closes it, so that a value works in whatever network namespace
 //! its caller's thread is in, and nothing is held while the device is idle.
@@ -22,9 +22,7 @@ use std::path::PathBuf;
 pub use port::who_holds_port;
 use rustix::thread::{CapabilitySet, capabilities};
 
-use crate::dns_seam::Dns;
 use crate::error::PlatformError;
-use crate::resolver_file::ResolverFile;
 use crate::seam::{NetworkMonitor, Platform, TunOptions};
 
 /// Where the resolvers' file is.
@@ -53,15 +51,9 @@ impl Platform {
             tun: Box::new(tun::LinuxTun::new(options)),
             routes: Box::<routes::LinuxRoutes>::default(),
             firewall: Box::<firewall::LinuxFirewall>::default(),
-            dns: resolv_conf_at(PathBuf::from(RESOLV_CONF)),
+            dns: Box::new(dns::LinuxDns::new(PathBuf::from(RESOLV_CONF))),
         })
     }
-}
-
-/// DNS settings in a file like /etc/resolv.conf, wherever it is.
-#[must_use]
-pub fn resolv_conf_at(path: PathBuf) -> Box<dyn Dns> {
-    Box::new(ResolverFile(etc_file::EtcFile::new(path)))
 }
 
 /// The system's own network monitor.

@@ -116,7 +116,7 @@ fn held(interface: &Interface) -> PlatformError {
     PlatformError::InterfaceHeld { name: interface.name.clone(), holder }
 }
 
-fn open_device() -> Result<OwnedFd, PlatformError> {
+pub(super) fn open_device() -> Result<OwnedFd, PlatformError> {
     OpenOptions::new()
         .read(true)
         .write(true)

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub(crate) mod net;
+pub(crate) mod proxy;
 
 use anyhow::Result;
 use ipnet::IpNet;

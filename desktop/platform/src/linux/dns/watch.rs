@@ -10,6 +10,8 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 
+use super::bus::{self, Bus};
+use super::resolved;
 use crate::error::PlatformError;
 use crate::seam::Watch;
 
@@ -20,23 +22,39 @@ const CHANGES: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE)
     .union(WatchFlags::MOVED_FROM);
 
-/// Calls `tell` after each change of a file, or of what it is a link to.
-pub(in crate::linux) fn file(
+/// The programs that keep DNS settings come and go, and change them.
+const RULES: [&str; 5] = [
+    "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='org.freedesktop.resolve1'",
+    "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='org.freedesktop.NetworkManager'",
+    "type='signal',sender='org.freedesktop.resolve1',member='PropertiesChanged',arg0='org.freedesktop.resolve1.Manager'",
+    "type='signal',sender='org.freedesktop.NetworkManager',member='PropertiesChanged',\
+     arg0='org.freedesktop.NetworkManager.DnsManager'",
+    "type='signal',sender='org.freedesktop.NetworkManager',member='PropertiesChanged',\
+     arg0='org.freedesktop.NetworkManager'",
+];
+
+/// What the thread waits for.
+struct Sources {
+    path: PathBuf,
+    files: OwnedFd,
+    bus: Option<Bus>,
+}
+
+/// Calls `tell` after each change of a file, of what it is a link to, and of the programs that keep DNS settings.
+pub(in crate::linux) fn start(
     path: PathBuf,
     tell: Box<dyn Fn() + Send + Sync>,
 ) -> Result<Watch, PlatformError> {
     let refused = |error: io::Error| PlatformError::system("watching the DNS settings", error);
-    let changes = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK);
-    let changes = changes.map_err(|error| refused(error.into()))?;
-    add(&changes, &path);
+    let files = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK);
+    let files = files.map_err(|error| refused(error.into()))?;
+    let mut sources = Sources { path, files, bus: None };
+    sources.renew();
     let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
     let stop = Arc::new(stop.map_err(|error| refused(error.into()))?);
     let stopped = Arc::clone(&stop);
     let work = move || {
-        while wait(&changes, &stop) {
-            drain(&changes);
-            // A link may lead elsewhere by now.
-            add(&changes, &path);
+        while sources.wait(&stop) {
             tell();
         }
     };
@@ -50,37 +68,63 @@ pub(in crate::linux) fn file(
     }))
 }
 
-/// Watches the folders that a file and what it links to stand in. What is watched already stays so.
-fn add(changes: &OwnedFd, path: &Path) {
-    let behind = std::fs::canonicalize(path).ok();
-    for folder in [Some(path), behind.as_deref()].into_iter().flatten().filter_map(Path::parent) {
-        let _ = inotify::add_watch(changes, folder, CHANGES);
+impl Sources {
+    /// Watches what is there now: a link may lead elsewhere than before, and the message bus may have come.
+    fn renew(&mut self) {
+        let behind = std::fs::canonicalize(&self.path).ok();
+        let files = [Some(self.path.as_path()), behind.as_deref(), Some(Path::new(resolved::DROP_IN))];
+        let folders = files.into_iter().flatten().filter_map(Path::parent);
+        // What is watched already stays so, and what is not there cannot be.
+        for folder in folders.chain([Path::new(bus::FOLDER)]) {
+            let _ = inotify::add_watch(&self.files, folder, CHANGES);
+        }
+        // A file that is a mount of its own is written from another folder than this.
+        let _ = inotify::add_watch(&self.files, &self.path, WatchFlags::CLOSE_WRITE);
+        if self.bus.is_none() {
+            self.bus = subscribe();
+        }
     }
-    // A file that is a mount of its own is written from another folder than this.
-    let _ = inotify::add_watch(changes, path, WatchFlags::CLOSE_WRITE);
-}
 
-/// Waits for changes; false = to be stopped.
-fn wait(changes: &OwnedFd, stop: &OwnedFd) -> bool {
-    loop {
-        let mut descriptors =
-            [PollFd::new(stop, PollFlags::IN), PollFd::from_borrowed_fd(changes.as_fd(), PollFlags::IN)];
-        match poll(&mut descriptors, None) {
-            Err(Errno::INTR) => {}
-            Err(error) => {
-                tracing::error!("the DNS settings cannot be watched any more: {error}");
+    /// Waits for changes; false = to be stopped.
+    fn wait(&mut self, stop: &OwnedFd) -> bool {
+        loop {
+            let mut waiting = vec![PollFd::new(stop, PollFlags::IN), PollFd::new(&self.files, PollFlags::IN)];
+            waiting.extend(self.bus.as_ref().map(|bus| PollFd::from_borrowed_fd(bus.as_fd(), PollFlags::IN)));
+            match poll(&mut waiting, None) {
+                Err(Errno::INTR) => continue,
+                Err(error) => {
+                    tracing::error!("the DNS settings cannot be watched any more: {error}");
+                    return false;
+                }
+                Ok(_) => {}
+            }
+            if waiting.first().is_some_and(|stop| !stop.revents().is_empty()) {
                 return false;
             }
-            Ok(_) => {
-                let [stop, _] = descriptors.map(|descriptor| !descriptor.revents().is_empty());
-                return !stop;
+            drop(waiting);
+            drain(&self.files);
+            if self.bus.as_ref().is_some_and(|bus| !bus.drain()) {
+                self.bus = None;
             }
+            self.renew();
+            return true;
         }
     }
 }
 
+/// A connection that is told of what matters; none where there is no bus.
+fn subscribe() -> Option<Bus> {
+    let mut bus = Bus::system().ok()?;
+    for rule in RULES {
+        if let Err(error) = bus.subscribe(rule) {
+            tracing::warn!("a part of the DNS settings is not watched: {error}");
+        }
+    }
+    Some(bus)
+}
+
 /// Reads what there is. What it says matters not.
-fn drain(changes: &OwnedFd) {
+fn drain(files: &OwnedFd) {
     let mut buffer = [0; 4096];
-    while matches!(rustix::io::read(changes, &mut buffer), Ok(read) if read > 0) {}
+    while matches!(rustix::io::read(files, &mut buffer), Ok(read) if read > 0) {}
 }

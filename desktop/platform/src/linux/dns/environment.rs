@@ -1,0 +1,151 @@
+//! What there is on the system that DNS settings depend on, found out.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::fs::Access;
+use weft_model::{DNS_PROXY_ADDRESSES, DnsMode};
+
+use super::bus::Bus;
+use super::choose::{Environment, FileFacts, NetworkManagerFacts, OVERRIDE, Place, Resolvconf, Version};
+use super::message::Object;
+use super::network_manager::{self, DNS_MANAGER};
+use crate::record::Before;
+
+/// The names on the message bus.
+pub(super) const RESOLVED: &str = "org.freedesktop.resolve1";
+pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
+/// Where programs are looked for, whatever the daemon's own environment says.
+pub(super) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Finds out everything. What cannot be asked is not there.
+pub(super) fn read(path: &Path, state: &Before) -> Environment {
+    let file = file(path, state);
+    let mut environment = Environment {
+        forced: std::env::var(OVERRIDE).ok(),
+        resolvconf: resolvconf(),
+        hosts_order: hosts_order(&fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default()),
+        file,
+        ..Environment::default()
+    };
+    let Ok(mut bus) = Bus::system() else { return environment };
+    environment.has_systemd = bus.has_owner(SYSTEMD).unwrap_or(false);
+    if bus.has_owner(RESOLVED).unwrap_or(false) {
+        environment.resolved = Some(resolved_version(&mut bus, environment.has_systemd));
+    }
+    if bus.has_owner(network_manager::NAME).unwrap_or(false) {
+        environment.network_manager = Some(network_manager_facts(&mut bus));
+    }
+    environment
+}
+
+/// Whether an administrator asks for this very mode.
+pub(super) fn forces(mode: DnsMode) -> bool {
+    std::env::var(OVERRIDE).is_ok_and(|wanted| wanted.parse() == Ok(mode))
+}
+
+fn file(path: &Path, state: &Before) -> FileFacts {
+    let place = match state {
+        Before::Absent => Place::Absent,
+        Before::File { .. } => Place::File,
+        // Where it really leads, with the links on the way followed, else what it says.
+        Before::Symlink { .. } => {
+            Place::Link(fs::canonicalize(path).or_else(|_| fs::read_link(path)).unwrap_or_default())
+        }
+    };
+    let may_write = |path: &Path| rustix::fs::access(path, Access::WRITE_OK).is_ok();
+    FileFacts {
+        place,
+        text: String::from_utf8_lossy(state.content()).into_owned(),
+        is_mount: is_mount(path, &fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default()),
+        is_writable: may_write(path),
+        is_folder_writable: path.parent().is_some_and(may_write),
+    }
+}
+
+/// Whether a file is a mount of its own, by a mountinfo (proc(5)).
+fn is_mount(path: &Path, mountinfo: &str) -> bool {
+    mountinfo.lines().any(|line| line.split(' ').nth(4).is_some_and(|point| Path::new(point) == path))
+}
+
+/// The sources of host names in an nsswitch.conf(5).
+fn hosts_order(text: &str) -> Vec<String> {
+    let line = text.lines().find_map(|line| line.trim_start().strip_prefix("hosts:"));
+    let words = line.unwrap_or_default().split_whitespace().take_while(|word| !word.starts_with('#'));
+    words.map(str::to_owned).take(32).collect()
+}
+
+fn output(program: &str) -> Option<String> {
+    let mut command = Command::new(program);
+    command.arg("--version").env_clear().env("PATH", PATH).current_dir("/").stdin(Stdio::null());
+    let output = command.output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Whose resolvconf(8) there is: openresolv and resolvectl tell their versions, Debian's knows no such option.
+pub(super) fn resolvconf() -> Option<Resolvconf> {
+    if !PATH.split(':').any(|folder| Path::new(folder).join("resolvconf").exists()) {
+        return None;
+    }
+    Some(match output("resolvconf") {
+        Some(text) if text.contains("openresolv") => Resolvconf::Openresolv,
+        Some(text) if text.contains("systemd") => Resolvconf::Resolvectl,
+        _ => Resolvconf::Debian,
+    })
+}
+
+/// systemd's version, of whoever can tell it: systemd itself, the very program that runs, the tool beside it, and at
+/// last the name of the library that the program has loaded.
+fn resolved_version(bus: &mut Bus, has_systemd: bool) -> Option<Version> {
+    let manager = Object {
+        service: SYSTEMD,
+        path: "/org/freedesktop/systemd1",
+        interface: "org.freedesktop.systemd1.Manager",
+    };
+    let told = has_systemd.then(|| bus.property::<String>(manager, "Version").ok()).flatten();
+    if let Some(version) = told.and_then(|text| Version::find(&text)) {
+        return Some(version);
+    }
+    let process = bus.process_of(RESOLVED).ok();
+    let program = process.map(|process| format!("/proc/{process}/exe"));
+    let said = program.as_deref().and_then(output).or_else(|| output("resolvectl"));
+    said.and_then(|text| Version::find(&text)).or_else(|| {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", process?)).ok()?;
+        let (_, name) = maps.split_once("/libsystemd-shared-")?;
+        Version::find(name.lines().next()?.trim_end_matches(".so"))
+    })
+}
+
+fn network_manager_facts(bus: &mut Bus) -> NetworkManagerFacts {
+    let has_global = network_manager::global(bus).is_ok_and(|global| {
+        let servers = global.servers();
+        !global.is_empty() && !servers.iter().any(|server| DNS_PROXY_ADDRESSES.contains(server))
+    });
+    NetworkManagerFacts {
+        mode: bus.property(DNS_MANAGER, "Mode").unwrap_or_default(),
+        rc_manager: bus.property(DNS_MANAGER, "RcManager").unwrap_or_default(),
+        has_global,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sources_of_names_are_read_in_order() {
+        let text = "# hosts: nobody\npasswd: files\nhosts:  files resolve [!UNAVAIL=return] dns # last\n";
+        assert_eq!(hosts_order(text), ["files", "resolve", "[!UNAVAIL=return]", "dns"]);
+        assert!(hosts_order("passwd: files\n").is_empty());
+    }
+
+    #[test]
+    fn a_mount_is_known_by_its_very_path() {
+        let info = "36 35 98:0 / / rw - ext4 /dev/sda rw\n\
+                    40 36 98:0 /docker/resolv.conf /etc/resolv.conf rw,relatime - ext4 /dev/sda rw\n";
+        assert!(is_mount(Path::new("/etc/resolv.conf"), info));
+        assert!(!is_mount(Path::new("/etc/resolv"), info));
+        assert!(!is_mount(Path::new("/etc/hosts"), info));
+    }
+}
