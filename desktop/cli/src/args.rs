@@ -79,9 +79,9 @@ pub(crate) enum Command {
     /// The tunnel
     #[command(subcommand)]
     Tunnel(Counters),
-    /// The DNS proxy
+    /// The DNS proxy: who answers which name, and why
     #[command(subcommand)]
-    Dns(Counters),
+    Dns(Dns),
     /// Write a bundle for a report of a problem: one JSON file, without keys and tokens
     ///
     /// It holds the status, the settings, the counters, the versions, the log, and Weft's routes, rules, firewall
@@ -162,4 +162,52 @@ pub(crate) enum Registration {
 pub(crate) enum Counters {
     /// Show its counters
     Stats,
+}
+
+/// The DNS proxy.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Dns {
+    /// Show what became of the queries so far: who answered them, what failed, what the cache holds
+    Stats,
+    /// Show how names reach Weft: by what means the system's settings are changed and why by these, who keeps them,
+    /// and which program holds port 53 where that is not Weft
+    Status,
+    /// Show the log of names that were asked for, or switch it on or off
+    ///
+    /// Names are private: the log is off until somebody switches it on, is kept in memory alone, holds the newest
+    /// queries, and is emptied when it is switched off or weftd ends.
+    Log {
+        /// Switch it on
+        #[arg(long, conflicts_with = "off")]
+        on: bool,
+        /// Switch it off, and forget what it holds
+        #[arg(long)]
+        off: bool,
+    },
+    /// The names that private resolvers answer instead of the gateway (Local Domain Fallback)
+    #[command(subcommand)]
+    Fallback(Fallback),
+    /// Ask for a name as a program would, and show who answered it and why
+    ///
+    /// Shows the rule that chose who was asked, the split-tunnel entry that the name matches, the response code, why
+    /// the gateway blocked a name (extended errors, RFC 8914), the records, and the time it took. Ends with 0 where
+    /// there is an answer, 9 where the name does not exist, 10 where it could not be resolved.
+    ///
+    /// For example: weft dns query --type AAAA intranet.example.com
+    Query {
+        /// The name
+        name: String,
+        /// The record type: A, AAAA, HTTPS, TXT, ... or TYPE with a number
+        #[arg(long = "type", short = 't', value_name = "TYPE", default_value = "A")]
+        kind: String,
+    },
+    /// Forget every answer that is kept, so that each name is asked for anew
+    Flush,
+}
+
+/// The fallback rules.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum Fallback {
+    /// Show each suffix with its resolvers, who decided the list, and which resolvers a suffix without any uses now
+    List,
 }

@@ -9,9 +9,9 @@ use weft_ipc::{Client, ClientError, Request, Response};
 use weft_model::{Secret, State, Stats, Status};
 use zeroize::Zeroizing;
 
-use crate::args::{Args, Command, Counters, Registration};
+use crate::args::{Args, Command, Counters, Dns, Fallback, Registration};
 use crate::fault::Fault;
-use crate::{diag, output, render};
+use crate::{diag, dns, output, record_type, render};
 
 /// The most bytes of a token or a wg-quick file.
 const MAX_FILE: u64 = 256 * 1024;
@@ -47,9 +47,14 @@ pub(crate) fn run(args: Args) -> Result<(), Fault> {
         Command::Tunnel(Counters::Stats) => {
             stats(&answer, |stats| output::print(json, &stats.tunnel, render::tunnel_stats))
         }
-        Command::Dns(Counters::Stats) => {
-            stats(&answer, |stats| output::print(json, &stats.dns, render::dns_stats))
-        }
+        Command::Dns(Dns::Stats) => stats(&answer, |stats| output::print(json, &stats.dns, dns::stats)),
+        Command::Dns(Dns::Query { .. }) => match answer {
+            Response::DnsLookup(lookup) => {
+                output::print(json, &*lookup, dns::lookup)?;
+                Fault::of_rcode(&lookup.rcode).map_or(Ok(()), Err)
+            }
+            _ => Err(ClientError::Unexpected.into()),
+        },
         Command::Status { listen: true } | Command::Log { follow: true, .. } => {
             print(json, &answer)?;
             loop {
@@ -72,13 +77,29 @@ fn first_request(command: &Command) -> Result<Request, Fault> {
         Command::Mode { mode } => {
             Request::SetMode { mode: mode.parse().map_err(|error| Fault::Usage(format!("{error}")))? }
         }
-        Command::Tunnel(Counters::Stats) | Command::Dns(Counters::Stats) => Request::Stats,
+        Command::Tunnel(Counters::Stats) => Request::Stats,
+        Command::Dns(dns) => dns_request(dns)?,
         Command::Diag { .. } => Request::Diagnostics,
         Command::Log { follow, lines } => Request::Log { lines: *lines, follow: *follow },
         Command::Registration(registration) => registration_request(registration)?,
         Command::Completions { .. } => {
             return Err(Fault::Usage("completions ask nothing of weftd".to_owned()));
         }
+    })
+}
+
+fn dns_request(dns: &Dns) -> Result<Request, Fault> {
+    Ok(match dns {
+        Dns::Stats => Request::Stats,
+        Dns::Status => Request::DnsStatus,
+        Dns::Log { on, off } => Request::DnsLog { enable: (*on || *off).then_some(*on) },
+        Dns::Fallback(Fallback::List) => Request::DnsFallback,
+        Dns::Query { name, kind } => {
+            let wrong = |error: &dyn std::fmt::Display| Fault::Usage(error.to_string());
+            let name = name.parse().map_err(|error| wrong(&error))?;
+            Request::DnsLookup { name, kind: record_type::parse(kind).map_err(|error| wrong(&error))? }
+        }
+        Dns::Flush => Request::DnsFlush,
     })
 }
 
@@ -143,7 +164,10 @@ fn print(json: bool, answer: &Response) -> Result<(), Fault> {
         Response::Settings(settings) => output::print(json, &**settings, render::settings),
         Response::Registration(registration) => output::print(json, &**registration, render::registration),
         Response::Log(lines) => lines.iter().try_for_each(|line| output::print(json, line, render::log_line)),
-        Response::Stats(_) | Response::Diagnostics(_) | Response::Failure(_) => {
+        Response::DnsStatus(status) => output::print(json, &**status, dns::status),
+        Response::DnsFallback(fallback) => output::print(json, &**fallback, dns::fallback),
+        Response::DnsLog(log) => output::print(json, &**log, dns::log),
+        Response::Stats(_) | Response::Diagnostics(_) | Response::DnsLookup(_) | Response::Failure(_) => {
             return Err(ClientError::Unexpected.into());
         }
     };

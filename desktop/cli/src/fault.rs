@@ -20,7 +20,9 @@ Exit codes:
   5  the device is not registered, or the gateway has revoked it
   6  the awaited state was not reached (connect --wait, disconnect)
   7  the administrator does not allow it
-  8  weft and weftd are of different versions";
+  8  weft and weftd are of different versions
+  9  the name does not exist (dns query)
+  10 the name could not be resolved (dns query)";
 
 /// Why a command did not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +51,15 @@ pub(crate) enum Fault {
     /// The command line says what cannot be.
     #[error("{0}")]
     Usage(String),
+    /// The name that was asked for does not exist.
+    #[error("the name does not exist (NXDOMAIN)")]
+    NoSuchName,
+    /// The name that was asked for has no answer.
+    #[error("the name could not be resolved ({rcode})")]
+    Unresolved {
+        /// The response code's mnemonic.
+        rcode: String,
+    },
     /// The output could not be written.
     #[error("the output cannot be written: {0}")]
     Output(#[from] io::Error),
@@ -59,6 +70,15 @@ fn last_status(last: &Option<Box<Status>>) -> String {
 }
 
 impl Fault {
+    /// What a response code says of the name asked for; none = there is an answer, if an empty one.
+    pub(crate) fn of_rcode(rcode: &str) -> Option<Self> {
+        match rcode {
+            "NOERROR" => None,
+            "NXDOMAIN" => Some(Self::NoSuchName),
+            rcode => Some(Self::Unresolved { rcode: rcode.to_owned() }),
+        }
+    }
+
     /// The code that the program ends with, as in [`TABLE`].
     pub(crate) fn code(&self) -> u8 {
         match self {
@@ -72,6 +92,8 @@ impl Fault {
             Self::Client(ClientError::Failure(Failure::Version { .. })) => 8,
             Self::NotReached { .. } => 6,
             Self::Usage(_) => 2,
+            Self::NoSuchName => 9,
+            Self::Unresolved { .. } => 10,
             Self::Client(_) | Self::File { .. } | Self::Output(_) => 1,
         }
     }

@@ -3,8 +3,10 @@
 mod args;
 mod commands;
 mod diag;
+mod dns;
 mod fault;
 mod output;
+mod record_type;
 mod render;
 mod time;
 

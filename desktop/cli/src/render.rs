@@ -5,9 +5,7 @@ use std::fmt::{Display, Write as _};
 use weft_ipc::{LogLine, RegistrationSummary};
 use weft_model::profile::FallbackDomain;
 use weft_model::settings::{SplitTunnelMode, SplitTunnelSetting};
-use weft_model::{
-    Counter, DnsStats, Origin, Reason, RegistrationSource, Setting, Settings, Status, TunnelStats,
-};
+use weft_model::{Counter, Origin, Reason, RegistrationSource, Setting, Settings, Status, TunnelStats};
 
 use crate::time;
 
@@ -36,7 +34,7 @@ pub(crate) fn state_line(status: &Status) -> String {
     }
 }
 
-fn origin(origin: Origin) -> &'static str {
+pub(crate) fn origin(origin: Origin) -> &'static str {
     match origin {
         Origin::Default => "default",
         Origin::UserSet => "user set",
@@ -45,7 +43,7 @@ fn origin(origin: Origin) -> &'static str {
     }
 }
 
-fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+pub(crate) fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     items.into_iter().fold(String::new(), |mut text, item| {
         // Writing into a String never fails.
         let _ = write!(text, "\n    {item}");
@@ -75,6 +73,10 @@ pub(crate) fn settings(settings: &Settings) -> String {
         0 => "off".to_owned(),
         minutes => format!("after {minutes} min"),
     });
+    setting(&mut text, "Captive portal", &settings.captive_portal, |seconds| match seconds {
+        0 => "never opened".to_owned(),
+        seconds => format!("open for at most {seconds} s"),
+    });
     setting(&mut text, "Tunnel protocol", &settings.tunnel_protocol, |protocol| {
         format!("{protocol:?}").to_lowercase()
     });
@@ -99,7 +101,7 @@ fn split_tunnel(split: &SplitTunnelSetting) -> String {
     format!("{mode}{}{}", list(&split.networks), list(&split.hosts))
 }
 
-fn fallback_domain(domain: &FallbackDomain) -> String {
+pub(crate) fn fallback_domain(domain: &FallbackDomain) -> String {
     let servers: Vec<_> = domain.dns_server.iter().map(ToString::to_string).collect();
     match servers.is_empty() {
         true => domain.suffix.to_string(),
@@ -107,7 +109,7 @@ fn fallback_domain(domain: &FallbackDomain) -> String {
     }
 }
 
-fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     let mut rest = count as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if rest < 1024.0 {
@@ -141,15 +143,6 @@ pub(crate) fn tunnel_stats(stats: &TunnelStats) -> String {
         text.push_str(&list(stats.drops.iter().map(|(reason, count)| format!("{reason}: {count}"))));
     }
     text
-}
-
-/// The DNS proxy's counters.
-pub(crate) fn dns_stats(stats: &DnsStats) -> String {
-    let DnsStats { queries, local, cached, fallback, upstream, failed, refused, .. } = stats;
-    format!(
-        "Queries: {queries}\nAnswered by Weft itself: {local}\nAnswered from the cache: {cached}\n\
-         Sent to fallback resolvers: {fallback}\nSent to the upstream: {upstream}\nFailed: {failed}\nRefused: {refused}"
-    )
 }
 
 /// Who this device is.

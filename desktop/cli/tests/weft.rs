@@ -40,6 +40,7 @@ fn settings() -> Settings {
         "switch_locked": setting(json!(true)),
         "allowed_to_leave": setting(json!(true)),
         "auto_connect": setting(json!(15)),
+        "captive_portal": setting(json!(180)),
         "tunnel_protocol": setting(json!("wireguard")),
         "disable_auto_fallback": setting(json!(false)),
         "split_tunnel": setting(json!({ "mode": "exclude", "networks": ["10.0.0.0/8"], "hosts": ["*.corp.example"] })),
@@ -181,8 +182,8 @@ fn every_kind_of_failure_has_its_exit_code() {
         assert_eq!((ran.code, &value["exit_code"]), (code, &json!(code)), "{failure:?}");
     }
     let help: Ran = Command::new(env!("CARGO_BIN_EXE_weft")).arg("--help").output().unwrap().into();
-    for code in 0..=8 {
-        assert!(help.out.contains(&format!("\n  {code}  ")), "{code}: {}", help.out);
+    for code in 0..=10 {
+        assert!(help.out.contains(&format!("\n  {code:<2} ")), "{code}: {}", help.out);
     }
 }
 
@@ -292,6 +293,7 @@ fn settings_name_who_decided_them() {
         "(network policy)  Mode: traffic-and-dns",
         "(default)         Switch locked: true",
         "(default)         Auto connect: after 15 min",
+        "(default)         Captive portal: open for at most 180 s",
         "(user set)        MTU: 1280",
         "(default)         Split tunnel: Exclude mode, with hosts/IPs:",
         "    10.0.0.0/8",

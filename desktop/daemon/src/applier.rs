@@ -342,3 +342,7 @@ fn note(undone: &mut Vec<Undone>, there: bool, part: &'static str, result: Resul
 #[cfg(test)]
 #[path = "applier_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "applier_lab_tests.rs"]
+mod lab_tests;

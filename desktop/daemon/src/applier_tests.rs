@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use weft_model::FirewallPlan;
+use weft_model::settings::SplitTunnelMode;
 use weft_platform::fake::{self, FakeSystem, Step};
 
 use super::*;
@@ -77,6 +78,63 @@ fn up_is_firewall_interface_routes_dns_and_back_is_the_reverse() {
     bench.applier.release().unwrap();
     assert!(bench.system.is_clean() && bench.journal_is_empty());
     assert_eq!(bench.system.resolv_conf(), bench.former);
+}
+
+/// A connected device that has learnt these addresses of 198.51.100.0/24.
+fn learning(number: u64, last: &[u8]) -> Plan {
+    let addresses = last.iter().map(|last| IpAddr::from([198, 51, 100, *last])).collect();
+    Plan { learnt: LearntPlan { mode: SplitTunnelMode::Exclude, addresses }, ..connected(number) }
+}
+
+#[test]
+fn learnt_addresses_that_change_alone_change_nothing_else() {
+    let mut bench = bench();
+    bench.apply(&connected(1)).unwrap();
+    let _ = bench.system.take_steps();
+    // Not even the journal is written.
+    std::fs::remove_dir_all(bench.state.path("")).unwrap();
+    for last in [&[7][..], &[7, 8], &[8], &[]] {
+        let plan = learning(2, last);
+        bench.apply(&plan).unwrap();
+        assert_eq!(bench.system.take_steps(), [Step::FirewallApply, Step::RoutesApply], "{last:?}");
+        let state = bench.system.state();
+        assert_eq!((&state.learnt, &state.learnt_routes), (&plan.learnt, &plan.learnt));
+        assert_eq!(state.firewall, enforced());
+    }
+    StateDir::open(&bench.state.path("")).unwrap();
+
+    // DNS settings that stand are not written again.
+    let whole = [Step::FirewallApply, Step::TunEnsure, Step::RoutesApply];
+    bench.apply(&learning(3, &[7])).unwrap();
+    let _ = bench.system.take_steps();
+    bench.apply(&learning(4, &[7])).unwrap();
+    assert_eq!(bench.system.take_steps(), whole, "a plan that is asserted again is looked after as a whole");
+    // Where a step fails, so is the next.
+    bench.system.fail_next(Step::RoutesApply, "no memory");
+    bench.apply(&learning(5, &[8])).unwrap_err();
+    let _ = bench.system.take_steps();
+    bench.apply(&learning(6, &[9])).unwrap();
+    assert_eq!(bench.system.take_steps(), whole);
+    assert_eq!(bench.system.state().learnt_routes, learning(7, &[9]).learnt);
+}
+
+#[test]
+fn a_firewall_that_another_program_removed_knows_the_learnt_addresses_again() {
+    let mut bench = bench();
+    bench.apply(&connected(1)).unwrap();
+    bench.apply(&learning(2, &[7])).unwrap();
+    bench.system.flush_firewall();
+    assert!(bench.applier.close_again().unwrap());
+    assert_eq!(bench.system.state().learnt, learning(2, &[7]).learnt);
+    // Without an interface there are no routes to be led; what was learnt stays open.
+    let blocked = |last| Plan { interface: None, routes: Vec::new(), dns: None, ..learning(3, last) };
+    bench.apply(&blocked(&[7])).unwrap();
+    let _ = bench.system.take_steps();
+    bench.apply(&blocked(&[7, 8])).unwrap();
+    assert_eq!(bench.system.take_steps(), [Step::FirewallApply]);
+    assert_eq!(bench.system.state().learnt, learning(3, &[7, 8]).learnt);
+    bench.applier.recover(&enforced()).unwrap();
+    assert_eq!(bench.system.state().learnt.addresses, [IpAddr::from([0; 4]); 0]);
 }
 
 #[test]
@@ -223,11 +281,12 @@ fn an_undo_goes_on_after_a_failure_and_can_be_run_again() {
     assert_eq!(bench.system.resolv_conf(), bench.former);
 }
 
-/// A device's whole life: connecting, connected, disconnected.
+/// A device's whole life: connecting, connected, learning addresses, disconnected.
 fn life(applier: &mut Applier) {
     let mut attach = drop;
     applier.claim().unwrap();
-    for plan in [connecting(1), connected(2), Plan::disconnected(3)] {
+    for plan in [connecting(1), connected(2), learning(3, &[7, 8]), learning(4, &[8]), Plan::disconnected(5)]
+    {
         applier.apply(&plan, &mut attach).unwrap();
     }
     applier.release().unwrap();
@@ -270,8 +329,8 @@ fn after_a_crash_at_any_moment_an_undo_leaves_nothing() {
         assert_eq!(bench.system.take_steps().last(), Some(&Step::FirewallClear), "{moment}");
         assert_eq!(bench.applier.undo(), [], "{moment}");
     });
-    // Two moments a step: 1 + 3 + 4 + 4 + 1 steps.
-    assert_eq!(moments, 26);
+    // Two moments a step: 1 + 3 + 4 + 2 + 2 + 4 + 1 steps.
+    assert_eq!(moments, 34);
 }
 
 #[test]

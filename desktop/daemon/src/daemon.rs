@@ -253,10 +253,10 @@ pub(crate) fn internal(detail: &str) -> UserError {
     UserError::Internal { detail: detail.to_owned() }
 }
 
-fn session_ended() -> UserError {
+pub(crate) fn session_ended() -> UserError {
     internal("the session has ended; the daemon starts again")
 }
 
-fn system_thread_ended() -> UserError {
+pub(crate) fn system_thread_ended() -> UserError {
     internal("the thread that applies plans has ended; the daemon starts again")
 }

@@ -59,11 +59,16 @@ fn gateway(gateway: &Gateway) -> GatewaySummary {
         api: gateway.api.as_ref().map(|api| api.name.clone()),
         endpoints: gateway.tunnel.candidates().collect(),
         public_key: gateway.tunnel.public_key,
-        dns: match &gateway.dns {
-            DnsUpstream::Doh(doh) => DnsSummary::Doh { url: format!("https://{}{}", doh.name, doh.path) },
-            DnsUpstream::Plain { servers, .. } => DnsSummary::Plain { servers: servers.clone() },
-            DnsUpstream::System => DnsSummary::System,
-        },
+        dns: upstream(&gateway.dns),
+    }
+}
+
+/// Who answers the names that no fallback rule takes, for people.
+pub(crate) fn upstream(upstream: &DnsUpstream) -> DnsSummary {
+    match upstream {
+        DnsUpstream::Doh(doh) => DnsSummary::Doh { url: format!("https://{}{}", doh.name, doh.path) },
+        DnsUpstream::Plain { servers, .. } => DnsSummary::Plain { servers: servers.clone() },
+        DnsUpstream::System => DnsSummary::System,
     }
 }
 

@@ -5,6 +5,7 @@ mod apply_thread;
 mod args;
 mod daemon;
 mod diagnose;
+mod dns;
 mod enrol;
 mod fatal;
 mod follow;

@@ -358,6 +358,30 @@ fn a_bundle_holds_no_secret_of_the_state() {
 }
 
 #[test]
+fn people_are_told_of_names() {
+    let mut device = Device::new();
+    device.start();
+    let Response::DnsFallback(fallback) = device.ask(&Request::DnsFallback).unwrap() else { panic!() };
+    assert!(fallback.domains.iter().any(|domain| domain.suffix.to_string() == "home.arpa"));
+    assert_eq!(fallback.origin, weft_model::Origin::Default);
+    assert_eq!(fallback.system_resolvers.len(), 2);
+    let Response::DnsStatus(status) = device.ask(&Request::DnsStatus).unwrap() else { panic!() };
+    assert_eq!((status.upstream, status.settings.ours), (None, false));
+    let query = Request::DnsLookup { name: "db.corp".parse().unwrap(), kind: 1 };
+    assert_eq!(failure(device.ask(&query)), UserError::DnsOff.into());
+    assert_eq!(device.ask(&Request::DnsFlush).unwrap(), Response::Done);
+
+    device.import();
+    let Response::DnsStatus(status) = device.ask(&Request::DnsStatus).unwrap() else { panic!() };
+    assert!(status.upstream.is_some());
+    for (enable, on) in [(None, false), (Some(true), true), (None, true), (Some(false), false)] {
+        let Response::DnsLog(log) = device.ask(&Request::DnsLog { enable }).unwrap() else { panic!() };
+        assert_eq!((log.on, log.entries.len()), (on, 0), "{enable:?}");
+    }
+    device.stop();
+}
+
+#[test]
 fn a_crowd_of_clients_leaves_the_daemon_answering() {
     let mut device = Device::new();
     device.start();

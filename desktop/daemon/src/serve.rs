@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use weft_ipc::{Access, Connection, Failure, Listener, Permission, Request, Response, ServerError};
 
 use crate::daemon::Daemon;
-use crate::{diagnose, enrol};
+use crate::{diagnose, dns, enrol};
 
 /// The most connections at a time.
 const MAX_CONNECTIONS: usize = 64;
@@ -101,6 +101,16 @@ async fn answer(daemon: &Daemon, request: Request) -> Result<Response, Failure> 
         }
         Request::ImportRegistration { name, text } => enrol::import(daemon, &name, &text).await?,
         Request::DeleteRegistration => enrol::delete(daemon).await?,
+        Request::DnsStatus => Response::DnsStatus(Box::new(dns::status(daemon).await?)),
+        Request::DnsFallback => Response::DnsFallback(Box::new(dns::fallback(daemon).await?)),
+        Request::DnsLookup { name, kind } => {
+            Response::DnsLookup(Box::new(dns::lookup(daemon, name, kind).await?))
+        }
+        Request::DnsLog { enable } => Response::DnsLog(Box::new(dns::log(daemon, enable).await?)),
+        Request::DnsFlush => {
+            daemon.session.dns_flush().await;
+            Response::Done
+        }
     })
 }
 

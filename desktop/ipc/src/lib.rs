@@ -18,6 +18,7 @@
 //! as [`weft_model::Secret`], which prints nothing, and every buffer that held a frame is wiped.
 
 pub mod client;
+pub mod dns;
 pub mod frame;
 pub mod message;
 pub mod peer;
@@ -25,9 +26,10 @@ pub mod server;
 mod sys;
 
 pub use client::{Client, ClientError};
+pub use dns::{DnsFallback, DnsStatus};
 pub use frame::{FrameBuffer, FrameError, MAX_FRAME};
 pub use message::{
-    DiagnosticSection, Diagnostics, Failure, Hello, LogLine, Permission, RegistrationSummary, Request,
+    DiagnosticSection, Diagnostics, DnsSummary, Failure, Hello, LogLine, Permission, RegistrationSummary, Request,
     Response,
 };
 pub use peer::{Access, PeerIdentity};

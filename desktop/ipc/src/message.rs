@@ -6,7 +6,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use weft_model::{PublicKey, RegistrationSource, Secret, ServiceMode, Settings, Stats, Status, UserError};
+use weft_model::{
+    DnsLog, DnsLookup, DomainName, PublicKey, RegistrationSource, Secret, ServiceMode, Settings, Stats,
+    Status, UserError,
+};
+
+use crate::dns::{DnsFallback, DnsStatus};
 
 /// The first frame of each side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +94,24 @@ pub enum Request {
         /// Whether to go on with each new line.
         follow: bool,
     },
+    /// How names are answered at this moment, and why so.
+    DnsStatus,
+    /// The names that private resolvers answer.
+    DnsFallback,
+    /// Ask for a name as a program would, and say who answered it and why.
+    DnsLookup {
+        /// The name.
+        name: DomainName,
+        /// The number of the record type (RFC 1035, section 3.2.2).
+        kind: u16,
+    },
+    /// The log of DNS queries; names are private.
+    DnsLog {
+        /// Switch it on or off first; off empties it.
+        enable: Option<bool>,
+    },
+    /// Forget every DNS answer that is kept.
+    DnsFlush,
 }
 
 impl Request {
@@ -102,6 +125,8 @@ impl Request {
             | Self::Stats
             | Self::Registration
             | Self::Diagnostics
+            | Self::DnsStatus
+            | Self::DnsFallback
             | Self::Log { .. } => Permission::Read,
             Self::Connect
             | Self::Disconnect
@@ -109,7 +134,10 @@ impl Request {
             | Self::RefreshProfile
             | Self::Register { .. }
             | Self::ImportRegistration { .. }
-            | Self::DeleteRegistration => Permission::Write,
+            | Self::DeleteRegistration
+            | Self::DnsLookup { .. }
+            | Self::DnsLog { .. }
+            | Self::DnsFlush => Permission::Write,
         }
     }
 
@@ -119,7 +147,7 @@ impl Request {
         Duration::from_secs(match self {
             Self::Register { .. } | Self::DeleteRegistration => 90,
             Self::Connect | Self::Disconnect | Self::SetMode { .. } | Self::ImportRegistration { .. } => 30,
-            Self::Diagnostics => 30,
+            Self::Diagnostics | Self::DnsLookup { .. } => 30,
             _ => 10,
         })
     }
@@ -142,6 +170,11 @@ impl Request {
             Self::DeleteRegistration => "delete registration",
             Self::Diagnostics => "diagnostics",
             Self::Log { .. } => "log",
+            Self::DnsStatus => "DNS status",
+            Self::DnsFallback => "DNS fallback list",
+            Self::DnsLookup { .. } => "DNS query",
+            Self::DnsLog { .. } => "DNS log",
+            Self::DnsFlush => "DNS flush",
         }
     }
 }
@@ -166,6 +199,14 @@ pub enum Response {
     Diagnostics(Box<Diagnostics>),
     /// Lines of the log, oldest first.
     Log(Vec<LogLine>),
+    /// How names are answered.
+    DnsStatus(Box<DnsStatus>),
+    /// The names that private resolvers answer.
+    DnsFallback(Box<DnsFallback>),
+    /// What became of a name.
+    DnsLookup(Box<DnsLookup>),
+    /// The log of DNS queries; of what does not fit a frame, the newest.
+    DnsLog(Box<DnsLog>),
     /// It was not done.
     Failure(Failure),
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use rustix::fs::{Gid, Uid};
 use weft_ipc::{
-    Access, Client, ClientError, Connection, Failure, FrameBuffer, Listener, MAX_FRAME, Request, Response,
+    Access, Client, ClientError, Connection, Failure, FrameBuffer, Listener, MAX_FRAME, Permission, Request,
+    Response,
 };
 use weft_model::{Secret, UserError};
 
@@ -227,6 +228,26 @@ fn a_stranger_is_refused_by_the_socket_and_by_the_daemon() {
     assert!(matches!(denied, ClientError::Failure(Failure::Denied { .. })), "{denied:?}");
     assert!(denied.to_string().contains("group weft"), "{denied}");
     assert_eq!(daemon.served(), 0);
+}
+
+#[test]
+fn names_are_told_to_those_alone_who_may_change_the_device() {
+    let name = || "db.corp".parse().unwrap();
+    let cases = [
+        (Request::Stats, Permission::Read),
+        (Request::DnsStatus, Permission::Read),
+        (Request::DnsFallback, Permission::Read),
+        (Request::DnsLog { enable: None }, Permission::Write),
+        (Request::DnsLog { enable: Some(true) }, Permission::Write),
+        (Request::DnsLookup { name: name(), kind: 1 }, Permission::Write),
+        (Request::DnsFlush, Permission::Write),
+    ];
+    for (request, permission) in cases {
+        assert_eq!(request.permission(), permission, "{request:?}");
+        assert!(!request.name().contains("corp"), "the daemon logs it");
+        let text = serde_json::to_string(&request).unwrap();
+        assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request, "{text}");
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! A daemon that answers by a script, on a socket of its own.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
