@@ -1,7 +1,5 @@
 //! The tasks that carry what happens between session, system and target.
 
-mod memory;
-
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -10,6 +8,7 @@ use weft_model::{Event, NetworkState, Settings, State};
 use crate::applier::Applier;
 use crate::apply_thread::Outcome;
 use crate::daemon::Daemon;
+use crate::memory;
 use crate::target::Target;
 
 /// Carries the session's events to the system and the watchers, until the session ends.

@@ -13,6 +13,7 @@ mod journal;
 mod keeper;
 mod lock;
 mod log;
+mod memory;
 mod run;
 mod serve;
 mod state;
@@ -32,6 +33,7 @@ use crate::fatal::Fatal;
 use crate::lock::InstanceLock;
 
 fn main() -> ExitCode {
+    memory::limit_allocator();
     match start(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fatal) => {

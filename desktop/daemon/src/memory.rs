@@ -1,8 +1,18 @@
-//! Gives back the memory of code that is not needed any more.
+//! How little memory the daemon lives on.
 
 use std::ops::Range;
 
 mod advise;
+
+/// Pools that the C library's allocator keeps at most. It makes one for each of the first threads, eight a processor, and
+/// each keeps some 100 KiB for itself; the threads that carry packets and cached answers allocate nothing, so that two
+/// are enough for the others.
+const ARENAS: i32 = 2;
+
+/// Limits what the allocator keeps for later. To be called before there are threads.
+pub(crate) fn limit_allocator() {
+    advise::limit_arenas(ARENAS);
+}
 
 /// Lets the system take the pages of this program's code out of its memory. They stay in the system's page cache, and
 /// what is run again comes back from there in pieces of 64 KiB.
