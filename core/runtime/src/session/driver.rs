@@ -141,7 +141,7 @@ impl Driver {
             Inward::DnsLog(on, answer) => drop(answer.send(self.work.dns_log(on))),
             Inward::DnsFlush(answer) => {
                 self.work.flush_dns();
-                drop(answer.send(()));
+                let _gone = answer.send(());
             }
             Inward::Portal(open) => self.engine.set_captive_portal(open, now),
             Inward::Checked(round, check, result) => {
