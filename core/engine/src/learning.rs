@@ -209,7 +209,7 @@ impl Engine {
     }
 
     /// The settings or the registration are others. `relearns`: what was learnt came of other host entries, or means
-    /// something else now. The waiting answers whose addresses go with it are let go by the next plan.
+    /// something else now. Where only that changes, the answers that wait for it are let go by the next plan.
     pub(crate) fn review_learnt(&mut self, relearns: bool) {
         let inputs = PlanInputs {
             sentinels: &self.sentinels,
@@ -221,7 +221,11 @@ impl Engine {
         } else {
             self.learning.hosts.retain(&learnable);
         }
-        self.learning.learnable = learnable;
+        if learnable != self.learning.learnable {
+            // Of an answer that waits, addresses may matter now that did not when it came.
+            self.release_all("the split tunnel is another one");
+            self.learning.learnable = learnable;
+        }
     }
 
     /// Whether addresses are learnt under the settings of now.

@@ -160,13 +160,25 @@ fn a_plan_made_for_something_else_takes_the_answers_along() {
     bench.learns(1, &["198.51.100.1"]);
     bench.seen();
     bench.learns(2, &["198.51.100.2"]);
-    let other = r#"{"exclude":[{"host":"*.example.com"},{"address":"192.168.0.0/16"}]}"#;
-    bench.changes_profile(other);
+    let named = format!(r#"{{"dns_search_suffixes":["corp.example"],{}"#, &EXCLUDE[1..]);
+    bench.changes_profile(&named);
     let seen = bench.seen();
     assert_eq!(seen.only_plan().learnt.addresses, learnt(&["198.51.100.1", "198.51.100.2"]));
     bench.acknowledge(&seen);
     let seen = bench.seen();
     assert_eq!((seen.plans.len(), seen.let_go()), (0, (vec![1, 2], vec![])));
+}
+
+#[test]
+fn an_answer_that_waits_while_the_lists_change_is_asked_for_again() {
+    let covered = r#"{"exclude":[{"host":"*.example.com"},{"address":"198.51.100.0/30"}]}"#;
+    let mut bench = Bench::connected(profile(covered));
+    bench.learns(1, &["198.51.100.1", "198.51.100.9"]);
+    assert_eq!(bench.seen().only_plan().learnt.addresses, learnt(&["198.51.100.9"]));
+    bench.changes_profile(EXCLUDE);
+    let seen = bench.seen();
+    assert_eq!(seen.let_go(), (vec![], vec![1]), "the list no longer covers its other address");
+    assert_eq!(seen.only_plan().learnt.addresses, learnt(&["198.51.100.9"]));
 }
 
 #[test]
