@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use weft_model::{DnsPlan, FirewallPlan, InterfacePlan, LearntPlan, Plan};
-use weft_platform::{DnsDescription, Platform, PlatformError, Restored, Watch};
+use weft_platform::{DnsDescription, DnsStanding, Platform, PlatformError, Restored, Watch};
 
 use crate::journal::Journal;
 
@@ -237,6 +237,29 @@ impl Applier {
     pub(crate) fn system_dns(&self) -> Result<Vec<IpAddr>, PlatformError> {
         let record = self.journal.records().dns.as_ref();
         self.platform.dns.system(record).map(|system| system.servers)
+    }
+
+    /// Calls `tell` after each change that may have touched the DNS settings, until the watch is dropped.
+    pub(crate) fn watch_dns(&self, tell: Box<dyn Fn() + Send + Sync>) -> Result<Watch, PlatformError> {
+        self.platform.dns.watch(tell)
+    }
+
+    /// Whether the DNS settings of the plan in force hold; none where it has none.
+    pub(crate) fn dns_standing(&self) -> Option<Result<DnsStanding, PlatformError>> {
+        self.in_force.as_ref()?.dns.as_ref()?;
+        let record = self.journal.records().dns.as_ref()?;
+        Some(self.platform.dns.standing(record))
+    }
+
+    /// Sets the DNS settings of the plan in force again; `anew` by the means that the system has now, once the former
+    /// are taken back.
+    pub(crate) fn set_dns_again(&mut self, anew: bool) -> Result<(), ApplyError> {
+        let plan = self.in_force.as_ref().and_then(|plan| plan.dns.clone());
+        let Some(plan) = plan else { return Ok(()) };
+        if anew {
+            self.restore_dns()?;
+        }
+        self.switch_dns(&plan)
     }
 
     /// What the system holds of Weft's firewall, for people.

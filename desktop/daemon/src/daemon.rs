@@ -31,6 +31,8 @@ pub(crate) struct Daemon {
     operation: AsyncMutex<()>,
     /// Why a start blocked the device though the session cannot connect it.
     stranded: Mutex<Option<UserError>>,
+    /// What keeps names from the DNS proxy.
+    dns_warning: Mutex<Option<String>>,
     /// Whether the DNS proxy's addresses are the device's own.
     claimed: AtomicBool,
     closing: AtomicBool,
@@ -60,6 +62,7 @@ impl Daemon {
             publishing: AsyncMutex::default(),
             operation: AsyncMutex::default(),
             stranded: Mutex::default(),
+            dns_warning: Mutex::default(),
             claimed: AtomicBool::new(false),
             closing: AtomicBool::new(false),
         }
@@ -224,12 +227,24 @@ impl Daemon {
         }
     }
 
+    /// Says in every status what keeps names from the DNS proxy; none = nothing does.
+    pub(crate) async fn warn_of_dns(&self, warning: Option<String>) {
+        let changed = {
+            let mut known = self.dns_warning.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *known, warning.clone()) != warning
+        };
+        if changed {
+            self.publish_status().await;
+        }
+    }
+
     fn stranded(&self) -> MutexGuard<'_, Option<UserError>> {
         self.stranded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The session's status, with what only the daemon knows.
-    fn decorate(&self, status: Status) -> Status {
+    fn decorate(&self, mut status: Status) -> Status {
+        status.warnings.extend(self.dns_warning.lock().unwrap_or_else(PoisonError::into_inner).clone());
         if status.state != State::Disconnected {
             return status;
         }

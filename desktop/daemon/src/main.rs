@@ -6,6 +6,7 @@ mod args;
 mod daemon;
 mod diagnose;
 mod dns;
+mod dns_watch;
 mod enrol;
 mod fatal;
 mod follow;

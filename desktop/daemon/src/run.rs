@@ -24,7 +24,7 @@ use crate::keeper::Keeper;
 use crate::log::LogRing;
 use crate::state::{StateDir, Stored};
 use crate::target::{Decision, Left};
-use crate::{follow, serve};
+use crate::{dns_watch, follow, serve};
 
 /// Names that the system knows without asking anybody (hosts(5)).
 const HOSTS_FILE: &str = "/etc/hosts";
@@ -71,6 +71,7 @@ pub(crate) async fn run(parts: Parts, stop: Stop) -> Result<(), Fatal> {
     let Parts { platform, monitor, state_dir, socket, access, mark, log } = parts;
     let prepared = prepare(&state_dir, platform)?;
     let (firewall_changes, _firewall_watch) = watch_firewall(&prepared.applier)?;
+    let (dns_changes, _dns_watch) = watch_dns(&prepared.applier)?;
     let (daemon, outcomes, decision) = assemble(prepared, mark, log)?;
     let listener = listen(&socket, &access)?;
     let (networks, _watch) = watch_network(monitor.as_ref())?;
@@ -80,6 +81,7 @@ pub(crate) async fn run(parts: Parts, stop: Stop) -> Result<(), Fatal> {
     tasks.spawn(follow::system(Arc::clone(&daemon), outcomes));
     tasks.spawn(follow::network(Arc::clone(&daemon), networks));
     tasks.spawn(follow::firewall(Arc::clone(&daemon), firewall_changes));
+    tasks.spawn(dns_watch::follow(Arc::clone(&daemon), dns_changes));
     tasks.spawn(follow::state(Arc::clone(&daemon)));
     go_on(&daemon, &decision).await;
     // Clients wait at the socket until there is something true to tell them.
@@ -195,6 +197,12 @@ fn watch_firewall(applier: &Applier) -> Result<(watch::Receiver<()>, Watch), Fat
     let (tell, changes) = watch::channel(());
     let watch = applier.watch_firewall(Box::new(move || tell.send_replace(())));
     Ok((changes, watch.context("the firewall cannot be watched")?))
+}
+
+fn watch_dns(applier: &Applier) -> Result<(watch::Receiver<()>, Watch), Fatal> {
+    let (tell, changes) = watch::channel(());
+    let watch = applier.watch_dns(Box::new(move || tell.send_replace(())));
+    Ok((changes, watch.context("the DNS settings cannot be watched")?))
 }
 
 /// On to what the device shall be.
