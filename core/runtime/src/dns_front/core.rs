@@ -185,8 +185,9 @@ impl Core {
 
     /// Does what brings queries to the engine, after a look at the hosts file.
     pub(super) fn queries<T>(&self, act: impl FnOnce(&mut State, Instant) -> T) -> T {
-        let hosts = lock(&self.hosts).look(Instant::now());
-        self.with(|state, now| {
+        let now = Instant::now();
+        let hosts = lock(&self.hosts).look(now);
+        self.with_at(now, |state, now| {
             if let Some(hosts) = hosts {
                 state.engine.set_hosts(hosts);
             }
@@ -196,7 +197,10 @@ impl Core {
 
     /// Does something with the engine, and then what comes of it. System calls are left for after the lock.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut State, Instant) -> T) -> T {
-        let now = Instant::now();
+        self.with_at(Instant::now(), act)
+    }
+
+    fn with_at<T>(&self, now: Instant, act: impl FnOnce(&mut State, Instant) -> T) -> T {
         let mut state = lock(&self.state);
         let result = act(&mut state, now);
         let settled = state.settle();

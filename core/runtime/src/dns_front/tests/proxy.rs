@@ -60,7 +60,7 @@ async fn a_hosts_file_is_answered_from_and_seen_to_change() {
     std::fs::rename(folder.join("new"), &path).unwrap();
     let deadline = soon();
     while !holds(&peer.ask(&address_query("known")).await, 8) {
-        assert!(std::time::Instant::now() < deadline, "the change is not seen");
+        assert!(Instant::now() < deadline, "the change is not seen");
     }
     proxy.set_hosts_file(None);
     assert!(!holds(&peer.ask(&address_query("known")).await, 8));
