@@ -21,7 +21,7 @@ mod seam;
 
 pub use error::PlatformError;
 #[cfg(target_os = "linux")]
-pub use linux::{network_monitor, who_holds_port};
+pub use linux::{is_bus_message, network_monitor, who_holds_port};
 pub use dns_seam::{Dns, DnsStanding, Restored, SystemDns};
 pub use record::{Before, DnsChange, DnsRecord, FileChange, LinkChange};
 pub use seam::{Firewall, NetworkMonitor, Platform, Routes, TunDevices, TunOptions, Watch};

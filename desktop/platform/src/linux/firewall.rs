@@ -1,5 +1,6 @@
 //! The firewall: nftables' table `inet weft`.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -23,19 +24,21 @@ const SLACK: usize = 64 * 1024;
 const ATTEMPTS: usize = 8;
 
 /// The firewall on Linux.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct LinuxFirewall {
     standing: Option<Standing>,
 }
 
 /// What this value put in place last.
-#[derive(Debug)]
 struct Standing {
     plan: FirewallPlan,
     learnt: LearntPlan,
     addresses: Vec<IpNet>,
     /// The generation of the system's nftables since: as long as there is no other, nobody has changed anything.
     generation: u32,
+    /// Kept open, since to close it is to wait until the kernel has freed what the last change removed, which takes
+    /// it tens of milliseconds.
+    netlink: RefCell<Netlink>,
 }
 
 fn refused(step: &'static str) -> impl Fn(NetlinkError) -> PlatformError {
@@ -88,12 +91,11 @@ fn next_generation(generation: u32) -> u32 {
 
 /// Puts `batch` in place whatever others do meanwhile, where the table is nobody's or Weft's. Returns the generation
 /// that stands then, unless others change so much that nobody can say.
-fn replace(batch: &Batch) -> Result<Option<u32>, PlatformError> {
-    let mut netlink = open()?;
+fn replace(netlink: &mut Netlink, batch: &Batch) -> Result<Option<u32>, PlatformError> {
     for _ in 0..ATTEMPTS {
-        let generation = read::generation(&mut netlink).map_err(refused(ASKING))?;
-        own(&mut netlink)?;
-        match transact(&mut netlink, &batch.clone().finish_on(generation)) {
+        let generation = read::generation(netlink).map_err(refused(ASKING))?;
+        own(netlink)?;
+        match transact(netlink, &batch.clone().finish_on(generation)) {
             Err(error) if error.errno() == Some(Errno::RESTART) => {}
             result => {
                 result.map_err(refused(PLACING))?;
@@ -101,8 +103,8 @@ fn replace(batch: &Batch) -> Result<Option<u32>, PlatformError> {
             }
         }
     }
-    own(&mut netlink)?;
-    transact(&mut netlink, &batch.clone().finish()).map_err(refused(PLACING))?;
+    own(netlink)?;
+    transact(netlink, &batch.clone().finish()).map_err(refused(PLACING))?;
     Ok(None)
 }
 
@@ -122,11 +124,17 @@ impl Standing {
         let removed: Vec<_> = former.difference(&wanted).copied().collect();
         let added: Vec<_> = wanted.difference(&former).copied().collect();
         if !removed.is_empty() || !added.is_empty() {
-            commit(&ruleset::learnt_change(&removed, &added).finish_on(Some(self.generation)), CHANGING)?;
+            let change = ruleset::learnt_change(&removed, &added).finish_on(Some(self.generation));
+            transact(self.netlink.get_mut(), &change).map_err(refused(CHANGING))?;
             self.generation = next_generation(self.generation);
         }
         self.learnt.clone_from(learnt);
         Ok(())
+    }
+
+    /// Whether nobody has changed anything of nftables since.
+    fn is_the_last_change(&self) -> bool {
+        read::generation(&mut self.netlink.borrow_mut()).ok().flatten() == Some(self.generation)
     }
 }
 
@@ -154,12 +162,15 @@ impl Firewall for LinuxFirewall {
                 Err(error) => tracing::debug!("the firewall is put in place as a whole: {error}"),
             }
         }
-        let generation = replace(&ruleset::enforcement(tunnelled, openings, learnt, addresses))?;
+        let mut netlink = open()?;
+        let batch = ruleset::enforcement(tunnelled, openings, learnt, addresses);
+        let generation = replace(&mut netlink, &batch)?;
         self.standing = generation.map(|generation| Standing {
             plan: plan.clone(),
             learnt: learnt.clone(),
             addresses: addresses.to_vec(),
             generation,
+            netlink: RefCell::new(netlink),
         });
         Ok(())
     }
@@ -175,6 +186,9 @@ impl Firewall for LinuxFirewall {
     }
 
     fn stands(&self) -> Result<bool, PlatformError> {
+        if self.standing.as_ref().is_some_and(Standing::is_the_last_change) {
+            return Ok(true);
+        }
         Ok(read::owner(&mut open()?).map_err(refused(ASKING))? == Owner::Weft)
     }
 

@@ -1,7 +1,7 @@
 //! Linux: netlink, nftables, /dev/net/tun, /etc/resolv.conf and the programs that keep it.
 //!
 //! Each step opens the netlink socket that it needs and closes it, so that a value works in whatever network namespace
-//! its caller's thread is in, and nothing is held while the device is idle.
+//! its caller's thread is in, and nothing is held while the device is idle, but for the socket of a firewall that stands.
 
 mod dns;
 mod etc_file;
@@ -19,6 +19,7 @@ mod tun;
 
 use std::path::PathBuf;
 
+pub use dns::is_bus_message;
 pub use port::who_holds_port;
 use rustix::thread::{CapabilitySet, capabilities};
 

@@ -149,7 +149,7 @@ fn describe_file(file: &FileFacts) -> String {
 }
 
 /// Whether every resolver of the file is systemd-resolved's stub.
-fn leads_to_resolved(file: &FileFacts) -> bool {
+pub(super) fn leads_to_resolved(file: &FileFacts) -> bool {
     let conf = resolv_conf::parse(file.text.as_bytes());
     let is_stub = |address| STUBS.into_iter().any(|stub| std::net::IpAddr::from(stub) == address);
     let mut addresses = conf.addresses().filter(|address| !DNS_PROXY_ADDRESSES.contains(address)).peekable();
@@ -238,9 +238,13 @@ fn network_manager(environment: &Environment, trace: &mut Vec<String>) -> Option
     None
 }
 
+/// Whether resolvconf(8) wrote the file.
+pub(super) fn is_by_resolvconf(file: &FileFacts) -> bool {
+    wrote(file, "resolvconf", &["/run/resolvconf", "/var/run/resolvconf", "/etc/resolvconf/run"])
+}
+
 fn resolvconf(environment: &Environment, trace: &mut Vec<String>) -> Option<DnsMode> {
-    let folders = ["/run/resolvconf", "/var/run/resolvconf", "/etc/resolvconf/run"];
-    if !wrote(&environment.file, "resolvconf", &folders) {
+    if !is_by_resolvconf(&environment.file) {
         return None;
     }
     let whose = match environment.resolvconf {

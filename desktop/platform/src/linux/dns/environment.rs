@@ -8,7 +8,9 @@ use rustix::fs::Access;
 use weft_model::{DNS_PROXY_ADDRESSES, DnsMode};
 
 use super::bus::Bus;
-use super::choose::{Environment, FileFacts, NetworkManagerFacts, OVERRIDE, Place, Resolvconf, Version};
+use super::choose::{
+    self, Environment, FileFacts, NetworkManagerFacts, OVERRIDE, Place, Resolvconf, Version,
+};
 use super::message::Object;
 use super::network_manager::{self, DNS_MANAGER};
 use crate::record::Before;
@@ -22,9 +24,12 @@ pub(super) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// Finds out everything. What cannot be asked is not there.
 pub(super) fn read(path: &Path, state: &Before) -> Environment {
     let file = file(path, state);
+    let (by_resolvconf, leads_to_resolved) =
+        (choose::is_by_resolvconf(&file), choose::leads_to_resolved(&file));
     let mut environment = Environment {
         forced: std::env::var(OVERRIDE).ok(),
-        resolvconf: resolvconf(),
+        // Programs are run only where their answer matters.
+        resolvconf: by_resolvconf.then(resolvconf).flatten(),
         hosts_order: hosts_order(&fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default()),
         file,
         ..Environment::default()
@@ -32,7 +37,8 @@ pub(super) fn read(path: &Path, state: &Before) -> Environment {
     let Ok(mut bus) = Bus::system() else { return environment };
     environment.has_systemd = bus.has_owner(SYSTEMD).unwrap_or(false);
     if bus.has_owner(RESOLVED).unwrap_or(false) {
-        environment.resolved = Some(resolved_version(&mut bus, environment.has_systemd));
+        let version = leads_to_resolved.then(|| resolved_version(&mut bus, environment.has_systemd));
+        environment.resolved = Some(version.flatten());
     }
     if bus.has_owner(network_manager::NAME).unwrap_or(false) {
         environment.network_manager = Some(network_manager_facts(&mut bus));

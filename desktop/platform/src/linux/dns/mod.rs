@@ -14,6 +14,7 @@ pub(super) mod watch;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub use message::is_bus_message;
 use weft_model::{DNS_PROXY_ADDRESSES, DnsDescription, DnsMode, DnsPlan, PortHolder};
 
 use self::bus::BusError;

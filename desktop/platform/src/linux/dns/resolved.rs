@@ -32,6 +32,11 @@ const LOOPBACK: i32 = 1;
 const AF_INET: i32 = libc::AF_INET;
 const AF_INET6: i32 = libc::AF_INET6;
 
+/// A domain, and whether it is for routing alone.
+type Domain = (String, bool);
+/// The servers and domains of a link.
+type LinkSettings = (Vec<IpAddr>, Vec<Domain>);
+
 fn encode(address: IpAddr) -> (i32, Vec<u8>) {
     match address {
         IpAddr::V4(address) => (AF_INET, address.octets().to_vec()),
@@ -48,7 +53,7 @@ fn decode(family: i32, bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// The search domains of a plan, in resolved's form: to be searched, then all names to be taken.
-fn domains(search: &[String]) -> Vec<(String, bool)> {
+fn domains(search: &[String]) -> Vec<Domain> {
     search.iter().map(|domain| (domain.clone(), false)).chain([(ALL.to_owned(), true)]).collect()
 }
 
@@ -81,8 +86,8 @@ fn flush(bus: &mut Bus) -> Result<(), BusError> {
     bus.call(MANAGER, "FlushCaches", &())
 }
 
-/// The servers and domains of a link, the latter each with whether it is for routing alone.
-pub(super) fn link(bus: &mut Bus, index: u32) -> Result<(Vec<IpAddr>, Vec<(String, bool)>), BusError> {
+/// What a link has.
+pub(super) fn link(bus: &mut Bus, index: u32) -> Result<LinkSettings, BusError> {
     let (path,): (OwnedObjectPath,) = bus.call(MANAGER, "GetLink", &(index.cast_signed(),))?;
     let link = Object { service: RESOLVED, path: path.as_str(), interface: LINK };
     let servers: Vec<(i32, Vec<u8>)> = bus.property(link, "DNS")?;
@@ -91,7 +96,7 @@ pub(super) fn link(bus: &mut Bus, index: u32) -> Result<(Vec<IpAddr>, Vec<(Strin
 }
 
 /// Whether a link has what [`set_link`] gave it.
-pub(super) fn is_set(found: &(Vec<IpAddr>, Vec<(String, bool)>), change: &LinkChange) -> bool {
+pub(super) fn is_set(found: &LinkSettings, change: &LinkChange) -> bool {
     found.0 == change.servers && found.1 == domains(&change.search)
 }
 
