@@ -84,7 +84,8 @@ proptest! {
         {
             prop_assert_eq!(question.kind, u16::from(message.queries[0].query_type()));
             let name = message.queries[0].name().to_lowercase();
-            prop_assert_eq!(question.name.suffixes().count(), usize::from(name.num_labels()));
+            // Its own count leaves out a label of "*".
+            prop_assert_eq!(question.name.suffixes().count(), name.iter().count());
         }
     }
 }
