@@ -134,7 +134,7 @@ fn a_firewall_that_another_program_removed_knows_the_learnt_addresses_again() {
     assert_eq!(bench.system.take_steps(), [Step::FirewallApply]);
     assert_eq!(bench.system.state().learnt, learning(3, &[7, 8]).learnt);
     bench.applier.recover(&enforced()).unwrap();
-    assert_eq!(bench.system.state().learnt.addresses, [IpAddr::from([0; 4]); 0]);
+    assert!(bench.system.state().learnt.addresses.is_empty());
 }
 
 #[test]

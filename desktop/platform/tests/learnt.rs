@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::thread;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use common::net::{Net, OWN, SOON, TUNNELLED, ask, blocked, connect, echo, server};
 use common::{enforced, learnt, nets, none};
 use ipnet::IpNet;
@@ -258,8 +258,8 @@ fn race(mode: SplitTunnelMode) {
         thread::scope(|scope| {
             let flood = scope.spawn(|| flood(&sockets, changes));
             let changed = change(&mut net, mode, begins);
-            let flooded = flood.join().expect("the flood");
-            changed.and(flooded)
+            let flooded = flood.join().map_err(|_| anyhow!("the flood ended"));
+            changed.and(flooded?)
         })?;
         net.net.wire.settle()?;
         net.tunnel.settle()?;
