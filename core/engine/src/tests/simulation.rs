@@ -169,7 +169,7 @@ impl World {
         }
     }
 
-    /// From now on the shell does as it is told.
+    /// From now on the shell does as it is told, and time passes from deadline to deadline.
     fn settle(&mut self) {
         for _ in 0..50 {
             self.happens(Happens::Applied(true));
@@ -177,10 +177,9 @@ impl World {
                 self.happens(Happens::Up);
             }
             self.happens(Happens::Proven);
-            let retry = self.bench.engine.poll_timeout().filter(|due| due.reason == "retry");
-            if let Some(retry) = retry {
-                self.bench.now = retry.at;
-                self.bench.engine.handle_timeout(retry.at);
+            if let Some(due) = self.bench.engine.poll_timeout() {
+                self.bench.now = due.at.max(self.bench.now);
+                self.bench.engine.handle_timeout(self.bench.now);
                 self.look(false);
             }
         }
