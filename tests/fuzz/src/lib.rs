@@ -13,6 +13,8 @@
 //! Files named `ok-*` must be taken, files named `bad-*` must be refused; any others only must not panic.
 
 mod dns;
+mod dns_engine;
+mod dns_front;
 mod dns_message;
 mod gateway;
 mod ipc;
@@ -25,6 +27,8 @@ mod script;
 mod wireguard;
 
 pub use dns::{dns_answer, dns_query};
+pub use dns_engine::dns_engine;
+pub use dns_front::dns_front;
 pub use dns_message::{dns_cache, dns_message_edit};
 pub use gateway::{gateway_answer, gateway_query};
 pub use ipc::ipc_frame;
@@ -69,6 +73,8 @@ macro_rules! targets {
 targets! {
     dns_answer,
     dns_cache,
+    dns_engine,
+    dns_front,
     dns_message_edit,
     dns_query,
     gateway_answer,

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails here")]
 
 mod dns;
+mod dns_engine;
 mod packets;
 mod scripts;
 mod texts;
@@ -21,6 +22,8 @@ type Seeds = Vec<(&'static str, Vec<u8>)>;
 fn seeds() -> BTreeMap<&'static str, Seeds> {
     BTreeMap::from([
         ("dns_answer", dns::client_answer()),
+        ("dns_engine", dns_engine::seeds()),
+        ("dns_front", scripts::dns_front()),
         ("dns_query", dns::query()),
         ("gateway_answer", dns::answer()),
         ("gateway_query", dns::query()),

@@ -4,7 +4,7 @@ use crate::Seeds;
 use crate::packets::{changed, echo, too_big, udp};
 
 /// A script of steps: what, how, with what.
-fn script(steps: &[(u8, u8, &[u8])]) -> Vec<u8> {
+pub(crate) fn script(steps: &[(u8, u8, &[u8])]) -> Vec<u8> {
     let step = |(what, how, bytes): &(u8, u8, &[u8])| {
         [&[*what, *how][..], &u16::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
     };
@@ -37,6 +37,30 @@ pub(crate) fn netstack() -> Seeds {
         ("bad-strays", script(&[(packet, 0, &stray), (packet, 0, &too_big()), (packet, 0, &[0x45; 30])])),
         ("bad-echo", script(&[(packet, 0, &echo("172.64.128.1", "172.16.0.2"))])),
         ("bad-beyond-window", script(&[established, (ahead, 255, &[7; 60_000])])),
+    ]
+}
+
+pub(crate) fn dns_front() -> Seeds {
+    let (packet, datagram, stream, end, reset) = (0, 1, 2, 3, 4);
+    let query: &[u8] = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\0\0\x01\0\x01";
+    let framed = |query: &[u8]| [&u16::try_from(query.len()).unwrap().to_be_bytes(), query].concat();
+    let (one, three) = (framed(query), framed(query).repeat(3));
+    let mut answer = query.to_vec();
+    answer[2] |= 0x80;
+    let http: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+    let long = framed(&[query, &[0; 5000]].concat());
+    let stray = udp("172.16.0.2", "192.0.2.53", b"to another port");
+    vec![
+        ("ok-datagrams", script(&[(datagram, 0, query), (datagram, 0, query)])),
+        ("ok-stream", script(&[(stream, 255, &one), (stream, 255, &one), (end, 0, b"")])),
+        ("ok-pieces", script(&[(stream, 1, &three), (end, 0, b""), (datagram, 0, query)])),
+        ("ok-cut", script(&[(stream, 7, &one[..20]), (reset, 0, b""), (stream, 3, &one)])),
+        ("ok-pipelined", script(&[(stream, 255, &one.repeat(40)), (end, 0, b"")])),
+        ("ok-strays", script(&[(packet, 0, &stray), (packet, 0, &too_big()), (packet, 0, &[0x45; 30])])),
+        ("bad-datagrams", script(&[(datagram, 0, b""), (datagram, 0, b"x"), (datagram, 0, &answer)])),
+        ("ok-unfinished", script(&[(stream, 9, http), (stream, 255, &[0; 600])])),
+        ("bad-stream", script(&[(stream, 9, &framed(http)), (stream, 255, &[0; 600])])),
+        ("bad-long", script(&[(stream, 255, &long), (stream, 255, &one), (end, 0, b"")])),
     ]
 }
 
