@@ -1,6 +1,7 @@
 //! Weft end to end in the netlab: the programs as a user starts them, on hosts of the lab.
 
 mod device;
+pub mod dns;
 mod gateway;
 mod programs;
 mod setup;

@@ -96,9 +96,9 @@ fn bind_signs_unbound_validates_and_either_serves_doh() {
         let host = &topology.gateway;
         let records = "a IN A 192.0.2.7\n* IN TXT \"wild\"";
         let zones = [
-            Zone::new("nsec.test", records).signed(Denial::Nsec),
-            Zone::new("nsec3.test", records).signed(Denial::Nsec3),
-            Zone::new("plain.test", records),
+            Zone::new("nsec.test", Ipv4Addr::LOCALHOST, records).signed(Denial::Nsec),
+            Zone::new("nsec3.test", Ipv4Addr::LOCALHOST, records).signed(Denial::Nsec3),
+            Zone::new("plain.test", Ipv4Addr::LOCALHOST, records),
         ];
         let named = host.named(LOCAL, "", &zones)?;
         assert_eq!(named.trust_anchors().len(), 2);

@@ -151,7 +151,8 @@ enum Fit {
 }
 
 fn fit(answer: &[u8], asked: &[u8], sent: &Sent) -> Fit {
-    if !message::is_answer(answer) || !message::is_well_formed(answer) {
+    let readable = message::is_sound(answer) && message::has_whole_options(answer);
+    if !message::is_answer(answer) || !readable {
         return Fit::Garbage;
     }
     let question = message::question(answer);

@@ -53,6 +53,15 @@ pub fn edns(message: &[u8]) -> Option<Edns> {
     Some(Edns { payload_size: record.class, version, dnssec_ok: flags & 0x80 != 0 })
 }
 
+/// Whether the options of the OPT record fill it, where there is one.
+#[must_use]
+pub fn has_whole_options(message: &[u8]) -> bool {
+    find(message).is_none_or(|record| {
+        let (start, end) = (record.data, record.end);
+        options(message, record).last().map_or(start, |(_, _, end)| end) == end
+    })
+}
+
 /// The longest UDP answer that the sender of `query` takes, in bytes.
 #[must_use]
 pub fn udp_limit(query: &[u8]) -> usize {

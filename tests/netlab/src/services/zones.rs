@@ -1,5 +1,7 @@
 //! Zones for BIND, signed where a test wants them to be.
 
+use std::net::Ipv4Addr;
+
 use anyhow::{Context, Result};
 
 use crate::host::Host;
@@ -26,10 +28,10 @@ pub struct Zone {
 }
 
 impl Zone {
-    /// A zone with an SOA, the name server `ns` (127.0.0.1) and the records of `text` beside them.
-    pub fn new(name: &str, text: &str) -> Self {
+    /// A zone with an SOA, the name server `ns`, whose address this is, and the records of `text` beside them.
+    pub fn new(name: &str, server: Ipv4Addr, text: &str) -> Self {
         let head = format!(
-            "$ORIGIN {name}.\n$TTL 300\n@ IN SOA ns admin 1 3600 600 86400 60\n@ IN NS ns\nns IN A 127.0.0.1\n"
+            "$ORIGIN {name}.\n$TTL 300\n@ IN SOA ns admin 1 3600 600 86400 60\n@ IN NS ns\nns IN A {server}\n"
         );
         Self { name: name.to_owned(), text: head + text + "\n", denial: Denial::Unsigned }
     }

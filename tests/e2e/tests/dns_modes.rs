@@ -1,0 +1,159 @@
+//! Service modes: what of names and packets each one takes, and that no switch between them lets anything slip.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+use anyhow::Result;
+use netlab::topology::{GATEWAY, INTERFACE, LAN, UPLINK, WEB, WEB_V6};
+use netlab::{Capture, Process, Seen, TCP, UDP};
+use weft_e2e::{PATIENCE, Setup};
+
+const WARP: &str = "warp";
+const DNS_ONLY: &str = "1dot1";
+const TRAFFIC_ONLY: &str = "tunnelonly";
+
+fn profile(mode: &str) -> String {
+    format!(
+        r#"{{"service_mode_v2": {{"mode": "{mode}"}}, "allow_mode_switch": true,
+            "fallback_domains": [{{"suffix": "corp"}}]}}"#
+    )
+}
+
+fn is_dns(seen: &Seen) -> bool {
+    seen.has_port(UDP, 53) || seen.has_port(TCP, 53)
+}
+
+/// Where a page's packets come from, as its server sees it.
+fn source(setup: &Setup, url: &str) -> Result<String> {
+    setup.curl(&["--max-time", "2", url])
+}
+
+/// Waits until the pages of a name come from there.
+fn wait_for_source(setup: &Setup, wanted: std::net::Ipv4Addr) -> Result<()> {
+    netlab::eventually(PATIENCE, format!("pages come from {wanted}"), || {
+        let page = source(setup, &format!("http://{WEB}/"))?;
+        anyhow::ensure!(page.contains(&wanted.to_string()), "{page}");
+        Ok(())
+    })
+}
+
+#[test]
+fn dns_only_sends_names_by_doh_outside_and_fallback_names_to_their_resolvers() {
+    netlab::run(|lab| {
+        let setup = Setup::connected(lab, &profile(DNS_ONLY))?;
+        let wire = setup.topology.device.capture(INTERFACE)?;
+        let page = source(&setup, "http://web.example/")?;
+        assert!(page.contains("you are") && !page.contains(&GATEWAY.to_string()), "{page}");
+        wire.settle()?;
+        assert_eq!(wire.count(is_dns), 0, "{wire}");
+        assert!(wire.count(|seen| seen.is_to(GATEWAY) && seen.has_port(TCP, 443)) > 0, "{wire}");
+        assert_eq!(wire.count(|seen| seen.has_port(UDP, 2408)), 0, "{wire}");
+        assert_eq!(setup.topology.lan_dns.count("web.example"), 0);
+
+        assert!(source(&setup, "http://intranet.corp/")?.contains("you are"));
+        assert!(setup.topology.lan_dns.count("intranet.corp") > 0);
+        wire.settle()?;
+        assert_eq!(wire.count(|seen| seen.outgoing && is_dns(seen) && !seen.is_to(LAN)), 0, "{wire}");
+        Ok(())
+    });
+}
+
+#[test]
+fn traffic_only_has_no_proxy_at_all() {
+    netlab::run(|lab| {
+        let setup = Setup::new(lab, &profile(TRAFFIC_ONLY))?;
+        let before = setup.device.traces()?.resolv_conf;
+        setup.device.register(&setup.gateway)?;
+        setup.device.connect()?;
+        assert_eq!(setup.device.traces()?.resolv_conf, before);
+        let said =
+            setup.device.host().attempt(["dig", "+tries=1", "+time=1", "@127.0.2.2", "web.example"])?;
+        assert!(!said.status.success(), "{said:?}");
+        let page = setup.curl(&["-4", "http://web.example/"])?;
+        assert!(page.contains(&GATEWAY.to_string()), "{page}");
+        assert!(setup.topology.lan_dns.count("web.example") > 0);
+        Ok(())
+    });
+}
+
+/// Asks for a name again and again, with an answer or without.
+fn asker(setup: &Setup) -> Result<Process> {
+    let line = "while :; do dig +short +tries=1 +time=1 @127.0.2.2 who.example A; \
+                getent ahostsv4 who.example; done";
+    let host = setup.device.host();
+    host.spawn(host.command_of(["sh", "-c", line])?)
+}
+
+/// Tries to reach a tunnelled destination again and again, by the routes and past them.
+fn flood(setup: &Setup) -> Result<Process> {
+    let line = format!(
+        "while :; do (echo x > /dev/udp/{WEB}/9) 2>/dev/null; (echo x > /dev/udp/{WEB_V6}/9) 2>/dev/null; \
+         ping -c 1 -W 1 -I {INTERFACE} {WEB} >/dev/null 2>&1; done"
+    );
+    let host = setup.device.host();
+    host.spawn(host.command_of(["bash", "-c", &line])?)
+}
+
+fn assert_no_stray(wire: &Capture) -> Result<()> {
+    wire.settle()?;
+    let strays = wire.matching(|seen| seen.is_to(WEB) || seen.is_to(WEB_V6));
+    assert!(strays.is_empty(), "{strays:#?}");
+    Ok(())
+}
+
+/// While it connects anew, a device asks the resolvers that it had before, in its LAN; nobody else ever hears a name.
+#[test]
+fn names_go_to_the_gateway_or_to_the_former_resolvers_while_the_user_switches_modes() {
+    netlab::run(|lab| {
+        let setup = Setup::connected(lab, &profile(WARP))?;
+        setup.topology.web_dns.add("who.example", netlab::Record::A(WEB)).set_ttl(0);
+        let wire = setup.topology.device.capture(INTERFACE)?;
+        let mut asker = asker(&setup)?;
+        for _ in 0..3 {
+            setup.device.weft(&["mode", "dns-only"])?;
+            wait_for_source(&setup, UPLINK)?;
+            setup.device.wait_for_state("connected")?;
+            assert_asks_the_gateway(&setup)?;
+            setup.device.weft(&["mode", "traffic-and-dns"])?;
+            wait_for_source(&setup, GATEWAY)?;
+            setup.device.wait_for_state("connected")?;
+            assert_asks_the_gateway(&setup)?;
+        }
+        asker.kill9()?;
+        wire.settle()?;
+        let elsewhere = wire.matching(|seen| seen.outgoing && is_dns(seen) && !seen.is_to(LAN));
+        assert!(elsewhere.is_empty(), "{elsewhere:#?}");
+        Ok(())
+    });
+}
+
+/// Once it is connected, no name reaches the former resolvers.
+fn assert_asks_the_gateway(setup: &Setup) -> Result<()> {
+    let before = (setup.topology.lan_dns.queries().len(), setup.topology.web_dns.count("who.example"));
+    for _ in 0..20 {
+        setup.device.host().run(["getent", "ahostsv4", "who.example"])?;
+    }
+    assert_eq!(setup.topology.lan_dns.queries().len(), before.0);
+    assert!(setup.topology.web_dns.count("who.example") > before.1);
+    Ok(())
+}
+
+#[test]
+fn packets_stay_in_the_tunnel_while_the_administrator_switches_dns_off_and_on() {
+    netlab::run(|lab| {
+        let setup = Setup::connected(lab, &profile(WARP))?;
+        let before = setup.device.traces()?.resolv_conf;
+        let wire = setup.topology.device.capture(INTERFACE)?;
+        let mut flood = flood(&setup)?;
+        for _ in 0..3 {
+            for (mode, ours) in [(TRAFFIC_ONLY, false), (WARP, true)] {
+                setup.gateway.set_profile(&profile(mode))?;
+                setup.device.weft(&["settings", "--refresh"])?;
+                netlab::eventually(PATIENCE, format!("the mode is {mode}"), || {
+                    setup.device.traces().is_ok_and(|traces| (traces.resolv_conf == before) == ours)
+                })?;
+                wait_for_source(&setup, GATEWAY)?;
+            }
+        }
+        flood.kill9()?;
+        assert_no_stray(&wire)
+    });
+}
