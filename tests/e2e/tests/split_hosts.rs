@@ -63,7 +63,7 @@ struct Name {
 fn names(number: u16) -> [Name; 4] {
     let of = |of: u16, name: String, kind: u16| {
         let first = (of * EACH + number) * 2 + 1;
-        let last = if number % 4 == 0 { first + 1 } else { first };
+        let last = if number.is_multiple_of(4) { first + 1 } else { first };
         Name { name, kind, addresses: (first..=last).map(address).collect() }
     };
     [
@@ -278,7 +278,7 @@ fn an_answer_is_withheld_while_its_addresses_cannot_be_steered() {
         assert_eq!((answer.code(), told(&answer)), (2, Vec::new()), "{answer:?}");
         assert_eq!(answer.errors().len(), 1, "{answer:?}");
         far.settle()?;
-        assert_eq!(far.count(|seen| is_in_range(seen)), 0);
+        assert_eq!(far.count(is_in_range), 0);
         thief.kill9()?;
         Ok(())
     });

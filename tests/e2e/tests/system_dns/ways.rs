@@ -161,9 +161,19 @@ impl World {
         }
         for line in lines {
             let said = self.host().sh(&line)?.stdout;
-            ensure!(said.trim() == wanted.to_string(), "{line}: {said}");
+            ensure!(said.trim() == wanted.to_string(), "{line}: {said}{}", self.shown()?);
         }
         Ok(())
+    }
+
+    /// What the settings are, for the message of a test that fails.
+    fn shown(&self) -> Result<String> {
+        let line = if self.resolved.is_some() {
+            "resolvectl dns; resolvectl domain; resolvectl default-route"
+        } else {
+            "cat /etc/resolv.conf"
+        };
+        Ok(self.host().sh(line)?.stdout)
     }
 
     /// What `weft dns status` says of the settings.

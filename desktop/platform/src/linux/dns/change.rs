@@ -199,21 +199,32 @@ impl LinuxDns {
     }
 
     pub(super) fn standing_any(&self, record: &DnsRecord) -> Result<DnsStanding, PlatformError> {
-        let standing = match &record.change {
-            DnsChange::File(file) => self.file.standing_of(file)?,
-            DnsChange::Link(set) => self.link_standing(set)?,
-            DnsChange::DropIn { file, .. } => self.drop_in_standing(file)?,
-            DnsChange::NetworkManager { .. } => self.network_manager_standing()?,
-            DnsChange::Resolvconf { .. } => self.resolvconf_standing()?,
-            DnsChange::Nothing { .. } => return Ok(DnsStanding::InForce),
-        };
-        if standing == DnsStanding::Away {
-            return Ok(standing);
-        }
+        let first = self.look(record)?;
+        // Whoever keeps the settings may come or go between two looks, as in a restart; another mode is one that stays.
+        if matches!(first, DnsStanding::OtherMode(_)) { self.look(record) } else { Ok(first) }
+    }
+
+    fn look(&self, record: &DnsRecord) -> Result<DnsStanding, PlatformError> {
+        let standing = self.standing_by(&record.change)?;
         // Weft's own file tells nothing of who would keep the settings without it.
         let is_wefts_file = matches!(record.change, DnsChange::File(_)) && standing == DnsStanding::InForce;
-        let wanted = if is_wefts_file { record.mode } else { self.decide()?.mode };
+        let is_fixed = is_wefts_file || matches!(record.change, DnsChange::Nothing { .. });
+        if is_fixed || standing == DnsStanding::Away {
+            return Ok(standing);
+        }
+        let wanted = self.decide()?.mode;
         Ok(if wanted == record.mode { standing } else { DnsStanding::OtherMode(wanted) })
+    }
+
+    fn standing_by(&self, change: &DnsChange) -> Result<DnsStanding, PlatformError> {
+        match change {
+            DnsChange::File(file) => self.file.standing_of(file),
+            DnsChange::Link(set) => self.link_standing(set),
+            DnsChange::DropIn { file, .. } => self.drop_in_standing(file),
+            DnsChange::NetworkManager { .. } => self.network_manager_standing(),
+            DnsChange::Resolvconf { .. } => self.resolvconf_standing(),
+            DnsChange::Nothing { .. } => Ok(DnsStanding::InForce),
+        }
     }
 
     fn link_standing(&self, set: &LinkChange) -> Result<DnsStanding, PlatformError> {
