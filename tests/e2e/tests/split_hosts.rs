@@ -18,7 +18,7 @@ const RANGE: &str = "11.1.0.0/16";
 /// Names of each of the four kinds; every fourth has two addresses.
 const EACH: u16 = 250;
 const THREADS: u16 = 4;
-/// How often a program that asks as these do may lose the race, and how long its connection may take.
+/// How long a look-up, and a connection, may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// Whether entries keep names out of the tunnel or take them in.
@@ -284,7 +284,7 @@ fn an_answer_is_withheld_while_its_addresses_cannot_be_steered() {
     });
 }
 
-/// `wire_name` and the decoder agree, so that what is compared above is what was sent.
+/// The decoder of these tests reads what their servers say.
 #[test]
 fn the_hints_of_an_https_record_are_read_back() {
     let hints = [Ipv4Addr::new(11, 1, 0, 1), Ipv4Addr::new(11, 1, 0, 2)];

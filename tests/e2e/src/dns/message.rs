@@ -185,8 +185,8 @@ pub struct Message {
     extended_code: u8,
 }
 
-/// What must be the same by whichever way an answer comes: all but the number, the TTLs, and what belongs to one hop (the
-/// UDP size that the hop takes, and the options of [`HOP_BY_HOP`]).
+/// What must be the same by whichever way an answer comes: all but the number, the TTLs, and what belongs to one hop: the
+/// UDP size that it takes, and its NSID, cookie, TCP keepalive and padding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Essence {
     flags: u16,
