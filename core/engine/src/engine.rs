@@ -13,7 +13,7 @@ use weft_model::{
 use weft_tunnel::{Control, Deadline, Outbox, SocketError, SocketId, Transport, TransportEvent};
 
 use crate::effect::{Check, Effect};
-use crate::learning::Learning;
+use crate::learning::{Keeps, Learning};
 use crate::lifecycle::{Cause, Phase, Proof};
 use crate::plans::Plans;
 use crate::timers::{TimerKind, Timers, timer};
@@ -122,7 +122,7 @@ impl Engine {
             network: None,
             told: None,
         };
-        engine.review_learnt(true);
+        engine.review_learnt(Keeps::Nothing);
         engine
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use weft_model::PlanNumber;
 use weft_model::settings::SplitTunnelMode;
-use weft_policy::{LearntHosts, NetSet, PlanInputs, PlanPhase, TunnelSet};
+use weft_policy::{LearntFull, LearntHosts, NetSet, PlanInputs, PlanPhase, TunnelSet};
 
 use crate::effect::Effect;
 use crate::engine::Engine;
@@ -50,6 +50,18 @@ pub(crate) struct Learning {
     unplanned: bool,
     /// When addresses last made a plan necessary.
     planned_at: Option<Instant>,
+}
+
+/// What other settings leave of what was learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    /// It came of other host entries, or means something else now.
+    Nothing,
+    /// What no entry of addresses covers.
+    Learnable,
+    /// All, until it ends. Clients have the answers still, and what does not go into the tunnel any more leaves beside
+    /// it; what goes in and need not does no harm.
+    Everything,
 }
 
 #[derive(Debug)]
@@ -126,7 +138,10 @@ impl Engine {
         let (moved, ttls): (Vec<IpAddr>, Vec<Duration>) = moved.unzip();
         let Some(ttl) = ttls.into_iter().max() else { return Some(Ok(())) };
         let end = now + ttl.min(MAX_TTL) + LEARNT_GRACE;
-        self.learning.unplanned |= self.learning.hosts.insert(&moved, end);
+        match self.learning.hosts.insert(&moved, end, self.expendable(now)) {
+            Ok(new) => self.learning.unplanned |= new,
+            Err(LearntFull) => return Some(Err("the table of split-tunnel hosts is full")),
+        }
         let acknowledged = self.plans.acknowledged();
         if self.learning.hosts.plan_of(&moved).is_some_and(|number| number <= acknowledged) {
             return Some(Ok(()));
@@ -137,6 +152,13 @@ impl Engine {
         }
         self.plan_learnt(now);
         (!waits).then_some(Ok(()))
+    }
+
+    /// By when the addresses end that make room in a full table; none where all may. Out of Include's, an address that
+    /// clients still have from an answer would leave the tunnel: only those whose TTL is over may.
+    fn expendable(&self, now: Instant) -> Option<Instant> {
+        let includes = self.settings.split_tunnel.value.mode == SplitTunnelMode::Include;
+        includes.then(|| now + LEARNT_GRACE)
     }
 
     fn wait_for_plan(&mut self, waiting: Waiting) {
@@ -208,18 +230,22 @@ impl Engine {
         self.timers.cancel(TimerKind::Learnt);
     }
 
-    /// The settings or the registration are others. `relearns`: what was learnt came of other host entries, or means
-    /// something else now. Where only that changes, the answers that wait for it are let go by the next plan.
-    pub(crate) fn review_learnt(&mut self, relearns: bool) {
+    /// The settings or the registration are others. Where only lists changed, the answers that wait for what is
+    /// forgotten are let go by the next plan.
+    pub(crate) fn review_learnt(&mut self, keeps: Keeps) {
         let inputs = PlanInputs {
             sentinels: &self.sentinels,
             ..PlanInputs::new(&self.settings, self.registration.as_ref(), PlanPhase::Connected)
         };
-        let learnable = if self.learns() { TunnelSet::compile(&inputs).learnable } else { NetSet::empty() };
-        if relearns {
-            self.learning.hosts.clear();
-        } else {
-            self.learning.hosts.retain(&learnable);
+        let learns = self.learns();
+        let learnable = if learns { TunnelSet::compile(&inputs).learnable } else { NetSet::empty() };
+        match keeps {
+            Keeps::Everything if learns => {
+                let again = learnable.subtract(&self.learning.learnable);
+                self.learning.hosts.unplan(&again);
+            }
+            Keeps::Everything | Keeps::Nothing => self.learning.hosts.clear(),
+            Keeps::Learnable => self.learning.hosts.retain(&learnable),
         }
         if learnable != self.learning.learnable {
             // Of an answer that waits, addresses may matter now that did not when it came.

@@ -4,12 +4,16 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use weft_model::{ConnectStage, DnsUpstream, Event, Gateway, Reason, RegistrationSource, State, UserError};
+use weft_model::settings::SplitTunnelMode;
+use weft_model::{
+    ConnectStage, DnsUpstream, Event, Gateway, Reason, RegistrationSource, Settings, State, UserError,
+};
 use weft_policy::{PlanInputs, PlanPhase, VerdictSnapshot};
 use weft_tunnel::LostReason;
 
 use crate::effect::{Check, DnsService, Effect};
 use crate::engine::{Engine, TransportRequest};
+use crate::learning::Keeps;
 use crate::timers::{TimerKind, backoff};
 
 /// How long a profile is trusted before it is fetched again.
@@ -264,14 +268,12 @@ impl Engine {
         let restarts = replaced
             || settings.service_mode.value != self.settings.service_mode.value
             || settings.mtu.value != self.settings.mtu.value;
-        let relearns = replaced
-            || settings.split_tunnel.value.mode != self.settings.split_tunnel.value.mode
-            || settings.split_tunnel.value.hosts != self.settings.split_tunnel.value.hosts;
+        let keeps = self.kept_under(&settings, replaced);
         if settings != self.settings {
             self.settings = settings;
             self.effects.push_back(Effect::Event(Event::Settings(Box::new(self.settings.clone()))));
         }
-        self.review_learnt(relearns);
+        self.review_learnt(keeps);
         if self.settings.captive_portal.value == 0 || !self.serves_dns() {
             self.end_portal();
         }
@@ -283,6 +285,17 @@ impl Engine {
         } else if self.phase.is_active() {
             self.repropose(now);
             self.advance(now);
+        }
+    }
+
+    /// What stays of the learnt addresses under other settings.
+    fn kept_under(&self, settings: &Settings, replaced: bool) -> Keeps {
+        let (before, after) = (&self.settings.split_tunnel.value, &settings.split_tunnel.value);
+        match after.mode {
+            mode if mode != before.mode => Keeps::Nothing,
+            SplitTunnelMode::Include => Keeps::Everything,
+            SplitTunnelMode::Exclude if replaced || after.hosts != before.hosts => Keeps::Nothing,
+            SplitTunnelMode::Exclude => Keeps::Learnable,
         }
     }
 

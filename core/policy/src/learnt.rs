@@ -10,7 +10,8 @@ use weft_model::PlanNumber;
 use crate::set::NetSet;
 
 /// Learnt addresses, each until its moment: the answer's TTL and a grace for connections that are under way, which
-/// whoever inserts adds up. Bounded: where the table is full, the addresses that would end first make room.
+/// whoever inserts adds up. Bounded: where the table is full, the addresses that would end first make room, or an
+/// answer is refused.
 ///
 /// An address whose moment has come stays until [`LearntHosts::expire`], which belongs before the making of a plan:
 /// until then it is in the plan in force, and one that is learnt again meanwhile needs no other.
@@ -28,6 +29,11 @@ struct Entry {
     plan: Option<PlanNumber>,
 }
 
+/// The table is full of addresses that are still in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the table of addresses learnt for split-tunnel hosts is full")]
+pub struct LearntFull;
+
 impl LearntHosts {
     /// A table for up to `capacity` addresses, at least one.
     #[must_use]
@@ -36,8 +42,23 @@ impl LearntHosts {
     }
 
     /// Takes the addresses of one answer in until `end`, or later where they are in until later already. Returns
-    /// whether one of them is new. Of more addresses than the table holds, the first stay.
-    pub fn insert(&mut self, addresses: &[IpAddr], end: Instant) -> bool {
+    /// whether one of them is new. Of more addresses than the table holds, the first stay. Where the table is full,
+    /// addresses that end by `expendable` make room; where it is none, any.
+    ///
+    /// # Errors
+    /// There is no room: nothing was taken in.
+    pub fn insert(
+        &mut self,
+        addresses: &[IpAddr],
+        end: Instant,
+        expendable: Option<Instant>,
+    ) -> Result<bool, LearntFull> {
+        let own: BTreeSet<IpAddr> = addresses.iter().take(self.capacity).copied().collect();
+        let new = own.iter().filter(|address| !self.entries.contains_key(address)).count();
+        for leaves in self.room_for(&own, new, expendable)? {
+            self.order.remove(&leaves);
+            self.entries.remove(&leaves.1);
+        }
         for address in addresses {
             if let Some(known) = self.entries.get_mut(address).filter(|known| known.end < end) {
                 self.order.remove(&(known.end, *address));
@@ -45,22 +66,32 @@ impl LearntHosts {
                 known.end = end;
             }
         }
-        let own: BTreeSet<IpAddr> = addresses.iter().take(self.capacity).copied().collect();
-        let new = own.iter().filter(|address| !self.entries.contains_key(address)).count();
-        // An answer must not push its own addresses out.
-        while self.entries.len() + new > self.capacity {
-            let first = self.order.iter().find(|(_, address)| !own.contains(address)).copied();
-            let Some((end, address)) = first else { break };
-            self.order.remove(&(end, address));
-            self.entries.remove(&address);
-        }
         for address in own {
             if let Vacant(place) = self.entries.entry(address) {
                 place.insert(Entry { end, plan: None });
                 self.order.insert((end, address));
             }
         }
-        new > 0
+        Ok(new > 0)
+    }
+
+    /// Who makes room for `new` more addresses. An answer must not push its own out.
+    fn room_for(
+        &self,
+        own: &BTreeSet<IpAddr>,
+        new: usize,
+        expendable: Option<Instant>,
+    ) -> Result<Vec<(Instant, IpAddr)>, LearntFull> {
+        let missing = (self.entries.len() + new).saturating_sub(self.capacity);
+        let leaves: Vec<_> = self
+            .order
+            .iter()
+            .take_while(|(end, _)| expendable.is_none_or(|limit| *end <= limit))
+            .filter(|(_, address)| !own.contains(address))
+            .take(missing)
+            .copied()
+            .collect();
+        if leaves.len() < missing { Err(LearntFull) } else { Ok(leaves) }
     }
 
     /// Lets go of the addresses whose moment has come.
@@ -76,6 +107,13 @@ impl LearntHosts {
     pub fn retain(&mut self, wanted: &NetSet) {
         self.entries.retain(|address, _| wanted.contains(*address));
         self.order.retain(|(_, address)| wanted.contains(*address));
+    }
+
+    /// These addresses are in no plan that was made so far.
+    pub fn unplan(&mut self, addresses: &NetSet) {
+        for (_, entry) in self.entries.iter_mut().filter(|(address, _)| addresses.contains(**address)) {
+            entry.plan = None;
+        }
     }
 
     /// Lets go of every address.
@@ -144,9 +182,9 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut learnt = LearntHosts::new(8);
-        assert!(learnt.insert(&[address(1)], at(10)));
-        assert!(!learnt.insert(&[address(1)], at(30)), "longer, but nothing new");
-        assert!(!learnt.insert(&[address(1)], at(20)), "never shortened");
+        assert_eq!(learnt.insert(&[address(1)], at(10), None), Ok(true));
+        assert_eq!(learnt.insert(&[address(1)], at(30), None), Ok(false), "longer, but nothing new");
+        assert_eq!(learnt.insert(&[address(1)], at(20), None), Ok(false), "never shortened");
         assert_eq!(learnt.end_of(address(1)), Some(at(30)));
         learnt.expire(at(29));
         assert_eq!(learnt.len(), 1);
@@ -159,9 +197,9 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut learnt = LearntHosts::new(8);
-        learnt.insert(&[address(1)], at(10));
+        learnt.insert(&[address(1)], at(10), None).unwrap();
         learnt.planned(4);
-        assert!(!learnt.insert(&[address(1)], at(40)));
+        assert_eq!(learnt.insert(&[address(1)], at(40), None), Ok(false));
         learnt.expire(at(20));
         assert_eq!(learnt.plan_of(&[address(1)]), Some(4));
     }
@@ -170,10 +208,10 @@ mod tests {
     fn an_answer_waits_for_the_last_plan_that_one_of_its_addresses_came_with() {
         let end = Instant::now() + Duration::from_secs(10);
         let mut learnt = LearntHosts::new(8);
-        learnt.insert(&[address(1)], end);
+        learnt.insert(&[address(1)], end, None).unwrap();
         assert_eq!(learnt.plan_of(&[address(1)]), None);
         learnt.planned(3);
-        learnt.insert(&[address(1), address(2)], end);
+        learnt.insert(&[address(1), address(2)], end, None).unwrap();
         assert_eq!(learnt.plan_of(&[address(1), address(2)]), None);
         learnt.planned(5);
         assert_eq!(learnt.plan_of(&[address(1)]), Some(3));
@@ -185,16 +223,32 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut learnt = LearntHosts::new(3);
-        learnt.insert(&[address(1)], at(30));
-        learnt.insert(&[address(2)], at(20));
-        learnt.insert(&[address(3)], at(40));
-        assert!(learnt.insert(&[address(4), address(5)], at(10)));
+        learnt.insert(&[address(1)], at(30), None).unwrap();
+        learnt.insert(&[address(2)], at(20), None).unwrap();
+        learnt.insert(&[address(3)], at(40), None).unwrap();
+        assert_eq!(learnt.insert(&[address(4), address(5)], at(10), None), Ok(true));
         let left = [3, 4, 5].map(address).into_iter().collect::<NetSet>();
         assert_eq!(learnt.addresses(), left);
 
-        learnt.insert(&[address(4), address(6), address(7)], at(15));
+        learnt.insert(&[address(4), address(6), address(7)], at(15), None).unwrap();
         let left = [4, 6, 7].map(address).into_iter().collect::<NetSet>();
         assert_eq!(learnt.addresses(), left, "the known one among them is the first to end");
+    }
+
+    #[test]
+    fn a_full_table_refuses_an_answer_whole_where_too_few_may_leave() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut learnt = LearntHosts::new(3);
+        learnt.insert(&[1, 2, 3].map(address), at(30), None).unwrap();
+        let before = learnt.addresses();
+        assert_eq!(learnt.insert(&[address(1), address(4)], at(90), Some(at(29))), Err(LearntFull));
+        assert_eq!((learnt.addresses(), learnt.end_of(address(1))), (before, Some(at(30))));
+        assert_eq!(learnt.insert(&[address(1)], at(40), Some(at(29))), Ok(false), "it needs no room");
+        let four = [4, 5, 6].map(address);
+        assert_eq!(learnt.insert(&four, at(90), Some(at(30))), Err(LearntFull), "one of three is in use");
+        assert_eq!(learnt.insert(&four[..2], at(90), Some(at(30))), Ok(true));
+        assert_eq!(learnt.addresses(), [1, 4, 5].map(address).into_iter().collect::<NetSet>());
     }
 
     proptest! {
@@ -208,7 +262,7 @@ mod tests {
                 now += Duration::from_secs(wait);
                 let addresses: Vec<IpAddr> = lasts.into_iter().map(address).collect();
                 let known = addresses.iter().all(|address| learnt.end_of(*address).is_some());
-                prop_assert_eq!(learnt.insert(&addresses, now + Duration::from_secs(ttl)), !known);
+                prop_assert_eq!(learnt.insert(&addresses, now + Duration::from_secs(ttl), None), Ok(!known));
                 prop_assert!(addresses.iter().all(|address| learnt.end_of(*address).is_some()));
                 prop_assert!(learnt.len() <= 5);
                 prop_assert_eq!(learnt.entries.len(), learnt.order.len());

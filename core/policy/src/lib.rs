@@ -17,7 +17,7 @@ mod tunnel_set;
 mod verdict;
 
 pub use domains::{FallbackRule, FallbackRules, HostRules};
-pub use learnt::LearntHosts;
+pub use learnt::{LearntFull, LearntHosts};
 pub use plan::{PlanInputs, PlanPhase, compile_plan};
 pub use set::NetSet;
 pub use settings::compile_settings;

@@ -333,6 +333,73 @@ fn what_was_learnt_goes_with_its_entries_and_with_the_connection() {
 }
 
 #[test]
+fn included_addresses_stay_in_the_tunnel_until_they_end_whatever_the_lists_become() {
+    let mut bench = Bench::connected(profile(INCLUDE));
+    bench.learns(1, &["198.51.100.1"]);
+    let seen = bench.seen();
+    bench.acknowledge(&seen);
+    bench.seen();
+    let more =
+        r#"{"include":[{"host":"*.example.com"},{"host":"new.example"},{"address":"203.0.113.128/25"}]}"#;
+    let others = r#"{"include":[{"host":"new.example"}]}"#;
+    for json in [more, others, INCLUDE] {
+        bench.changes_profile(json);
+        let seen = bench.seen();
+        if let Some(plan) = seen.plans.last() {
+            assert_eq!(plan.learnt.addresses, learnt(&["198.51.100.1"]), "{json}");
+            bench.acknowledge(&seen);
+        }
+        bench.seen();
+    }
+    // Covered by an entry of addresses, and by none again.
+    let covered = r#"{"include":[{"host":"*.example.com"},{"address":"198.51.100.0/24"}]}"#;
+    bench.changes_profile(covered);
+    let seen = bench.seen();
+    assert!(seen.only_plan().learnt.addresses.is_empty());
+    assert!(seen.only_plan().routes.contains(&"198.51.100.0/24".parse().unwrap()));
+    bench.acknowledge(&seen);
+    bench.changes_profile(INCLUDE);
+    let seen = bench.seen();
+    assert_eq!(seen.only_plan().learnt.addresses, learnt(&["198.51.100.1"]));
+    bench.learns(2, &["198.51.100.1"]);
+    assert!(bench.seen().released.is_empty(), "not before the plan that has it by itself");
+    bench.acknowledge(&seen);
+    assert_eq!(bench.seen().let_go(), (vec![2], vec![]));
+
+    bench.changes_profile(r#"{"include":[{"address":"203.0.113.128/25"}]}"#);
+    let seen = bench.seen();
+    assert!(seen.only_plan().learnt.addresses.is_empty(), "no host entries, nothing learnt");
+    bench.acknowledge(&seen);
+    bench.changes_profile(INCLUDE);
+    let seen = bench.seen();
+    assert!(seen.plans.iter().all(|plan| plan.learnt.addresses.is_empty()));
+}
+
+#[test]
+fn a_full_table_keeps_what_is_included_until_its_ttl_is_over() {
+    let mut bench = Bench::connected(profile(INCLUDE));
+    let blocks = u32::try_from(crate::LEARNT_CAPACITY / 64).unwrap();
+    for block in 0..blocks {
+        let texts: Vec<String> = (0..64).map(|last| format!("198.51.{block}.{last}")).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        bench.learns_for(block.into(), &texts, 60);
+        let seen = bench.seen();
+        bench.acknowledge(&seen);
+        bench.seen();
+    }
+    bench.learns(1000, &["192.0.2.1"]);
+    let seen = bench.seen();
+    assert_eq!((seen.plans.len(), seen.let_go()), (0, (vec![], vec![1000])));
+    bench.learns(1001, &["198.51.0.1"]);
+    assert_eq!(bench.seen().let_go(), (vec![1001], vec![]), "it is in");
+    bench.wait(60);
+    bench.learns(1002, &["192.0.2.1"]);
+    let seen = bench.seen();
+    assert_eq!(seen.only_plan().learnt.addresses.len(), crate::LEARNT_CAPACITY);
+    assert!(seen.only_plan().learnt.addresses.contains(&ip("192.0.2.1")));
+}
+
+#[test]
 fn an_entry_of_addresses_leaves_nothing_to_learn_there() {
     let mut bench = Bench::connected(profile(EXCLUDE));
     bench.learns(1, &["198.51.100.1", "192.0.2.1"]);

@@ -6,12 +6,16 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// 198.51.100.0 to .11 are what answers hold; of them the second profile covers .0 to .3 by an entry of its own.
+/// 198.51.100.0 to .11 are what answers hold; of them the profiles of [`COVERING`] cover .0 to .3 by an entry of their
+/// own.
 const POOL: u8 = 12;
-const PROFILES: [&str; 3] = [
+const COVERING: [usize; 2] = [1, 3];
+const PROFILES: [&str; 5] = [
     r#"{"exclude":[{"host":"*.example.com"}]}"#,
     r#"{"exclude":[{"host":"*.example.com"},{"address":"198.51.100.0/30"}]}"#,
     r#"{"include":[{"host":"*.example.com"},{"address":"203.0.113.128/25"}]}"#,
+    r#"{"include":[{"host":"*.example.com"},{"address":"198.51.100.0/30"}]}"#,
+    r#"{"include":[{"host":"new.example"},{"address":"203.0.113.128/25"}]}"#,
 ];
 
 #[derive(Debug, Clone)]
@@ -152,7 +156,7 @@ impl World {
 
     fn check_in_force(&self, hold: u64, addresses: &BTreeSet<u8>) {
         let in_force = self.told.iter().find(|plan| plan.number == self.acknowledged).unwrap();
-        let covered = if self.profile == 1 { 0..4 } else { 0..0 };
+        let covered = if COVERING.contains(&self.profile) { 0..4 } else { 0..0 };
         for last in addresses.iter().filter(|last| !covered.contains(*last)) {
             let there = in_force.learnt.addresses.contains(&address(*last));
             assert!(there, "answer {hold}: {} is not in plan {}", address(*last), in_force.number);
