@@ -31,6 +31,14 @@ fn lan() -> IpAddr {
     LAN.into()
 }
 
+/// What is made with the umask of weftd's service must be for others to read all the same.
+fn as_service<T>(work: impl FnOnce() -> T) -> T {
+    let former = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let result = work();
+    rustix::process::umask(former);
+    result
+}
+
 /// A device of the lab as weftd sees it.
 struct Device {
     host: Host,
@@ -54,7 +62,7 @@ impl Device {
 
     fn apply(&mut self, record: &mut DnsRecord) -> Result<()> {
         let dns = &mut self.platform.dns;
-        Ok(self.host.inside(|| dns.apply(&plan(), record))??)
+        Ok(self.host.inside(|| as_service(|| dns.apply(&plan(), record)))??)
     }
 
     fn standing(&mut self, record: &DnsRecord) -> Result<DnsStanding> {
@@ -70,7 +78,7 @@ impl Device {
     /// By another process, with the record as the journal keeps it.
     fn restore_elsewhere(&self, record: &DnsRecord) -> Result<Restored> {
         let journalled: DnsRecord = serde_json::from_str(&serde_json::to_string(record)?)?;
-        Ok(self.host.inside(|| Platform::native()?.dns.restore(&journalled))??)
+        Ok(self.host.inside(|| as_service(|| Platform::native()?.dns.restore(&journalled)))??)
     }
 
     fn watch(&mut self) -> Result<(Receiver<()>, Watch)> {
@@ -92,6 +100,10 @@ impl Device {
     fn look_up(&self, name: &str) -> Result<String> {
         Ok(self.host.run(["getent", "ahostsv4", name])?.stdout)
     }
+}
+
+fn mode(host: &Host, path: &str) -> Result<String> {
+    Ok(host.run(["stat", "-L", "-c", "%a", path])?.stdout.trim().to_owned())
 }
 
 /// Waits until a watch has told, and that it is silent again.
@@ -217,10 +229,11 @@ fn resolveds_global_settings_lead_names_and_go() {
         let error = device.apply(&mut record).unwrap_err().to_string();
         assert!(error.contains("org.freedesktop.systemd1 refuses RestartUnit"), "{error}");
         assert!(device.host.read_file(DROP_IN).is_err());
+        // resolved reads it as a user of its own.
+        assert_eq!(mode(&device.host, "/run/systemd/resolved.conf.d")?, "755");
 
         // Nobody but systemd would restart it.
         let DnsChange::DropIn { file, .. } = &record.change else { panic!("{record:?}") };
-        device.host.sh("mkdir -p /run/systemd/resolved.conf.d")?;
         device.host.write_file(DROP_IN, file.written.last().unwrap())?;
         resolved.restart()?;
         assert!(device.look_up("anywhere.example")?.contains(Proxy::ANSWER));
@@ -336,6 +349,7 @@ fn either_resolvconf_puts_weft_first_and_forgets_it() {
             let text = device.resolv_conf()?;
             assert!(text.contains("nameserver 127.0.2.2") && !text.contains("192.0.2.53"), "{name}: {text}");
             assert!(text.contains("search branch.example"), "{name}: {text}");
+            assert_eq!(mode(&host, RESOLV_CONF)?, "644", "{name}");
             assert_eq!(device.standing(&record)?, DnsStanding::InForce);
             assert!(device.look_up("anywhere.example")?.contains(Proxy::ANSWER));
             assert_eq!(device.system(Some(&record))?, former, "{name}");
@@ -348,6 +362,15 @@ fn either_resolvconf_puts_weft_first_and_forgets_it() {
                 assert_eq!(device.restore_elsewhere(&record)?, Restored::Restored, "{name}");
                 let text = device.resolv_conf()?;
                 assert!(text.contains("192.0.2.54") && !text.contains("127.0.2."), "{name}: {text}");
+            }
+
+            // A power cut takes what resolvconf keeps in memory, and leaves openresolv's file.
+            if component == Component::Openresolv {
+                device.apply(&mut record)?;
+                host.sh("rm -r /run/resolvconf")?;
+                assert!(device.resolv_conf()?.contains("nameserver 127.0.2.2"));
+                assert_eq!(device.restore_elsewhere(&record)?, Restored::Restored);
+                assert!(!device.resolv_conf()?.contains("127.0.2."));
             }
         }
         Ok(())

@@ -23,6 +23,8 @@ use crate::seam::Watch;
 const MAX_FILE: u64 = 1 << 20;
 /// The bits of a mode that chmod(2) takes.
 const MODE_BITS: u32 = 0o7777;
+/// A made folder's permissions: other programs' own users read what stands in it.
+const FOLDER_MODE: u32 = 0o755;
 
 /// A file of the system's.
 pub(super) struct EtcFile {
@@ -52,9 +54,9 @@ impl EtcFile {
         }
     }
 
-    /// Makes the folder that the file stands in, where it is missing.
+    /// Makes the folder that the file stands in, where it is missing, for everybody to read whatever the umask.
     pub(super) fn make_folder(&self) -> Result<(), PlatformError> {
-        let made = self.path.parent().map_or(Ok(()), fs::create_dir_all);
+        let made = self.path.parent().map_or(Ok(()), make_folders);
         made.map_err(|error| self.error("its folder cannot be made", &error))
     }
 
@@ -151,6 +153,21 @@ fn stage(path: &Path, content: &[u8], mode: u32, owner: (u32, u32)) -> io::Resul
         let _ = fs::remove_file(path);
     }
     filled
+}
+
+/// Makes a folder and those that it stands in, where they are missing.
+fn make_folders(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_folders(parent)?;
+    }
+    match fs::create_dir(path) {
+        // Another program was first.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(FOLDER_MODE))),
+    }
 }
 
 fn rename(from: &Path, to: &Path) -> io::Result<()> {

@@ -165,7 +165,10 @@ impl LinuxDns {
             DnsChange::Resolvconf { .. } => match environment::resolvconf() {
                 // It was removed, and what was handed in to it with it.
                 None => Ok(Restored::Unchanged),
-                Some(whose) => resolvconf::remove(whose).map_err(in_resolvconf).map(|()| Restored::Restored),
+                Some(whose) => {
+                    let leads_to_weft = || Ok(leads_to_weft(self.file.0.load()?.content()));
+                    resolvconf::remove(whose, leads_to_weft).map(|()| Restored::Restored)
+                }
             },
         }
     }

@@ -2,27 +2,28 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use rustix::fs::Access;
 use weft_model::{DNS_PROXY_ADDRESSES, DnsMode};
 
-use super::bus::Bus;
+use super::bus::{Bus, BusError, or_default};
 use super::choose::{
     self, Environment, FileFacts, NetworkManagerFacts, OVERRIDE, Place, Resolvconf, Version,
 };
 use super::message::Object;
 use super::network_manager::{self, DNS_MANAGER};
+use super::program::{self, PATH};
 use crate::record::Before;
 
 /// The names on the message bus.
 pub(super) const RESOLVED: &str = "org.freedesktop.resolve1";
 pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
-/// Where programs are looked for, whatever the daemon's own environment says.
-pub(super) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Finds out everything. What cannot be asked is not there.
-pub(super) fn read(path: &Path, state: &Before) -> Environment {
+/// Finds out everything.
+///
+/// # Errors
+/// Somebody who runs does not say in time: what is there cannot be told.
+pub(super) fn read(path: &Path, state: &Before) -> Result<Environment, BusError> {
     let file = file(path, state);
     let (by_resolvconf, leads_to_resolved) =
         (choose::is_by_resolvconf(&file), choose::leads_to_resolved(&file));
@@ -34,16 +35,20 @@ pub(super) fn read(path: &Path, state: &Before) -> Environment {
         file,
         ..Environment::default()
     };
-    let Ok(mut bus) = Bus::system() else { return environment };
-    environment.has_systemd = bus.has_owner(SYSTEMD).unwrap_or(false);
-    if bus.has_owner(RESOLVED).unwrap_or(false) {
-        let version = leads_to_resolved.then(|| resolved_version(&mut bus, environment.has_systemd));
+    let mut bus = match Bus::system() {
+        Err(error) if error.is_absent() => return Ok(environment),
+        bus => bus?,
+    };
+    environment.has_systemd = or_default(bus.has_owner(SYSTEMD))?;
+    if or_default(bus.has_owner(RESOLVED))? {
+        let has_systemd = environment.has_systemd;
+        let version = leads_to_resolved.then(|| resolved_version(&mut bus, has_systemd)).transpose()?;
         environment.resolved = Some(version.flatten());
     }
-    if bus.has_owner(network_manager::NAME).unwrap_or(false) {
-        environment.network_manager = Some(network_manager_facts(&mut bus));
+    if or_default(bus.has_owner(network_manager::NAME))? {
+        environment.network_manager = Some(network_manager_facts(&mut bus)?);
     }
-    environment
+    Ok(environment)
 }
 
 /// Whether an administrator asks for this very mode.
@@ -82,11 +87,10 @@ fn hosts_order(text: &str) -> Vec<String> {
     words.map(str::to_owned).take(32).collect()
 }
 
-fn output(program: &str) -> Option<String> {
-    let mut command = Command::new(program);
-    command.arg("--version").env_clear().env("PATH", PATH).current_dir("/").stdin(Stdio::null());
-    let output = command.output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+/// What a program says of its version, where it knows how to.
+fn version_of(program: &str) -> Option<String> {
+    let output = program::run(program, &["--version"], "").ok()?;
+    output.status.success().then_some(output.text)
 }
 
 /// Whose resolvconf(8) there is: openresolv and resolvectl tell their versions, Debian's knows no such option.
@@ -94,7 +98,7 @@ pub(super) fn resolvconf() -> Option<Resolvconf> {
     if !PATH.split(':').any(|folder| Path::new(folder).join("resolvconf").exists()) {
         return None;
     }
-    Some(match output("resolvconf") {
+    Some(match version_of("resolvconf") {
         Some(text) if text.contains("openresolv") => Resolvconf::Openresolv,
         Some(text) if text.contains("systemd") => Resolvconf::Resolvectl,
         _ => Resolvconf::Debian,
@@ -103,36 +107,35 @@ pub(super) fn resolvconf() -> Option<Resolvconf> {
 
 /// systemd's version, of whoever can tell it: systemd itself, the very program that runs, the tool beside it, and at
 /// last the name of the library that the program has loaded.
-fn resolved_version(bus: &mut Bus, has_systemd: bool) -> Option<Version> {
+fn resolved_version(bus: &mut Bus, has_systemd: bool) -> Result<Option<Version>, BusError> {
     let manager = Object {
         service: SYSTEMD,
         path: "/org/freedesktop/systemd1",
         interface: "org.freedesktop.systemd1.Manager",
     };
-    let told = has_systemd.then(|| bus.property::<String>(manager, "Version").ok()).flatten();
-    if let Some(version) = told.and_then(|text| Version::find(&text)) {
-        return Some(version);
+    let told =
+        if has_systemd { or_default(bus.property::<String>(manager, "Version"))? } else { String::new() };
+    if let Some(version) = Version::find(&told) {
+        return Ok(Some(version));
     }
-    let process = bus.process_of(RESOLVED).ok();
+    let process = or_default(bus.process_of(RESOLVED).map(Some))?;
     let program = process.map(|process| format!("/proc/{process}/exe"));
-    let said = program.as_deref().and_then(output).or_else(|| output("resolvectl"));
-    said.and_then(|text| Version::find(&text)).or_else(|| {
+    let said = program.as_deref().and_then(version_of).or_else(|| version_of("resolvectl"));
+    Ok(said.and_then(|text| Version::find(&text)).or_else(|| {
         let maps = fs::read_to_string(format!("/proc/{}/maps", process?)).ok()?;
         let (_, name) = maps.split_once("/libsystemd-shared-")?;
         Version::find(name.lines().next()?.trim_end_matches(".so"))
-    })
+    }))
 }
 
-fn network_manager_facts(bus: &mut Bus) -> NetworkManagerFacts {
-    let has_global = network_manager::global(bus).is_ok_and(|global| {
-        let servers = global.servers();
-        !global.is_empty() && !servers.iter().any(|server| DNS_PROXY_ADDRESSES.contains(server))
-    });
-    NetworkManagerFacts {
-        mode: bus.property(DNS_MANAGER, "Mode").unwrap_or_default(),
-        rc_manager: bus.property(DNS_MANAGER, "RcManager").unwrap_or_default(),
-        has_global,
-    }
+fn network_manager_facts(bus: &mut Bus) -> Result<NetworkManagerFacts, BusError> {
+    let global = or_default(network_manager::global(bus))?;
+    let is_wefts = global.servers().iter().any(|server| DNS_PROXY_ADDRESSES.contains(server));
+    Ok(NetworkManagerFacts {
+        mode: or_default(bus.property(DNS_MANAGER, "Mode"))?,
+        rc_manager: or_default(bus.property(DNS_MANAGER, "RcManager"))?,
+        has_global: !global.is_empty() && !is_wefts,
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod choose;
 mod environment;
 mod message;
 mod network_manager;
+mod program;
 mod proxy_link;
 mod resolvconf;
 mod resolved;
@@ -18,13 +19,13 @@ pub use message::is_bus_message;
 use weft_model::{DNS_PROXY_ADDRESSES, DnsDescription, DnsMode, DnsPlan, PortHolder};
 
 use self::bus::BusError;
-use self::choose::Decision;
+use self::choose::{Decision, Environment};
 use self::proxy_link::ProxyLink;
 use super::etc_file::EtcFile;
 use super::port;
 use crate::dns_seam::{Dns, DnsStanding, Restored, SystemDns};
 use crate::error::PlatformError;
-use crate::record::{DnsRecord, system_dns};
+use crate::record::{Before, DnsRecord, system_dns};
 use crate::resolv_conf;
 use crate::resolver_file::{FileHost as _, ResolverFile};
 use crate::seam::Watch;
@@ -54,8 +55,15 @@ impl LinuxDns {
     }
 
     fn decide(&self) -> Result<Decision, PlatformError> {
-        let state = self.file.0.load()?;
-        Ok(choose::choose(&environment::read(&self.path, &state)))
+        Ok(choose::choose(&self.environment(&self.file.0.load()?)?))
+    }
+
+    /// What the choice of a mode starts from, with this in the file's place.
+    fn environment(&self, state: &Before) -> Result<Environment, PlatformError> {
+        environment::read(&self.path, state).map_err(|error| PlatformError::Dns {
+            path: self.path.display().to_string(),
+            detail: format!("who keeps it cannot be told: {error}"),
+        })
     }
 
     /// The resolvers besides Weft's, of whoever keeps them in this mode.

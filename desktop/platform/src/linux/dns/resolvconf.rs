@@ -1,13 +1,13 @@
 //! resolvconf(8), openresolv's and Debian's: programs hand in what they know, and it writes resolv.conf of it.
 
-use std::io::{self, Write as _};
-use std::process::{Command, Stdio};
+use std::io;
 
-use weft_model::DNS_PROXY_ADDRESSES;
+use weft_model::{DNS_PROXY_ADDRESSES, DnsMode};
 
 use super::choose::Resolvconf;
-use super::environment::PATH;
+use super::{named, program};
 use crate::dns_seam::SystemDns;
+use crate::error::PlatformError;
 use crate::record::system_dns;
 
 /// Under this name Weft's resolvers are handed in: Debian's puts what begins with `lo.` first, and leaves out what
@@ -20,26 +20,12 @@ const OF_OPENRESOLV: [&str; 2] = ["/run/resolvconf/interfaces", "/run/resolvconf
 const MAX_RECORDS: usize = 64;
 
 fn run(arguments: &[&str], input: &str) -> io::Result<()> {
-    let mut child = Command::new("resolvconf")
-        .args(arguments)
-        .env_clear()
-        .env("PATH", PATH)
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // It may end without reading; what it says then counts.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = child.wait_with_output()?;
-    match output.status.success() {
+    let program::Output { status, text } = program::run("resolvconf", arguments, input)?;
+    match status.success() {
         true => Ok(()),
         false => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let said: String = said.trim().chars().filter(|c| !c.is_control()).take(200).collect();
-            Err(io::Error::other(format!("resolvconf {}: {}: {said}", arguments.join(" "), output.status)))
+            let said: String = text.trim().chars().filter(|c| !c.is_control()).take(200).collect();
+            Err(io::Error::other(format!("resolvconf {}: {status}: {said}", arguments.join(" "))))
         }
     }
 }
@@ -53,12 +39,29 @@ pub(super) fn add(whose: Resolvconf, text: &str) -> io::Result<()> {
     }
 }
 
-/// Takes it back; harmless where it is gone.
-pub(super) fn remove(whose: Resolvconf) -> io::Result<()> {
+/// Takes it back; harmless where it is gone. `leads_to_weft` looks at what resolvconf writes.
+///
+/// # Errors
+/// It cannot be run, refuses, or leaves what leads to Weft.
+pub(super) fn remove(
+    whose: Resolvconf,
+    leads_to_weft: impl Fn() -> Result<bool, PlatformError>,
+) -> Result<(), PlatformError> {
+    let refused = |error: io::Error| named(DnsMode::Resolvconf, &error);
     match whose {
         Resolvconf::Openresolv => run(&["-f", "-d", RECORD], ""),
         Resolvconf::Debian | Resolvconf::Resolvectl => run(&["-d", RECORD], ""),
     }
+    .map_err(refused)?;
+    // openresolv writes nothing where it has no such record, as after a power cut: the records stood in memory, the
+    // file on the disk.
+    if leads_to_weft()? {
+        run(&["-u"], "").map_err(refused)?;
+        if leads_to_weft()? {
+            return Err(refused(io::Error::other("what it writes still leads to Weft")));
+        }
+    }
+    Ok(())
 }
 
 /// The resolvers that others have handed in; none where they cannot be told.
