@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use weft_model::DNS_PROXY_ADDRESSES;
+
 use super::batch::AnsweringSocket;
 
 /// Connections that wait to be accepted.
@@ -45,6 +47,11 @@ fn bound(local: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket
         // Connections of an earlier run in TIME-WAIT do not hold the port.
         socket.set_reuse_address(true)?;
     }
+    if DNS_PROXY_ADDRESSES.contains(&local.ip())
+        && let Err(error) = hear_loopback_alone(&socket)
+    {
+        tracing::warn!("{local} answers the neighbours too: {error}");
+    }
     bind_free(&socket, domain)?;
     socket.bind(&local.into())?;
     Ok(socket)
@@ -58,6 +65,37 @@ fn enlarge(socket: &Socket) {
         return;
     }
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+}
+
+/// Drops what comes from elsewhere than this device. Linux takes a packet for any of its addresses by any interface
+/// (RFC 1122, section 3.3.4.2, "weak ES"), and a neighbour may route those of the loopback interface here. Binding to
+/// the interface would do for what comes, but the answers to the device's other addresses would find no route.
+///
+/// What comes before the filter is there is dropped too: nothing is bound yet.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn hear_loopback_alone(socket: &Socket) -> io::Result<()> {
+    use socket2::SockFilter;
+
+    // In every network namespace (linux/include/net/flow.h, LOOPBACK_IFINDEX).
+    const LOOPBACK: u32 = 1;
+    let [load, equal, give] = [
+        libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
+        libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+        libc::BPF_RET | libc::BPF_K,
+    ]
+    .map(|code| u16::try_from(code).unwrap_or_default());
+    let interface = (libc::SKF_AD_OFF + libc::SKF_AD_IFINDEX).cast_unsigned();
+    socket.attach_filter(&[
+        SockFilter::new(load, 0, 0, interface),
+        SockFilter::new(equal, 0, 1, LOOPBACK),
+        SockFilter::new(give, 0, 0, u32::MAX),
+        SockFilter::new(give, 0, 0, 0),
+    ])
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn hear_loopback_alone(_: &Socket) -> io::Result<()> {
+    Ok(())
 }
 
 /// Lets the socket be bound to an address that is not there yet.
