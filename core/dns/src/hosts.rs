@@ -20,6 +20,7 @@ pub struct HostsFile {
     addresses: HashMap<Box<[u8]>, Vec<IpAddr>>,
     /// Names in wire form, the first one of the file first.
     names: HashMap<IpAddr, Vec<Box<[u8]>>>,
+    left_out: usize,
 }
 
 impl HostsFile {
@@ -39,7 +40,8 @@ impl HostsFile {
             let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else { continue };
             for name in words.filter_map(|word| word.parse::<DomainName>().ok()) {
                 if entries == MAX_ENTRIES {
-                    return hosts;
+                    hosts.left_out += 1;
+                    continue;
                 }
                 entries += usize::from(hosts.insert(address, domains::wire(&name).into()));
             }
@@ -58,6 +60,12 @@ impl HostsFile {
             addresses.push(address);
         }
         new
+    }
+
+    /// How many entries of the file were passed over, for there were 100,000 others before them.
+    #[must_use]
+    pub fn left_out(&self) -> usize {
+        self.left_out
     }
 
     /// Whether there are no entries.
@@ -152,7 +160,7 @@ mod tests {
     fn a_file_of_any_length_takes_bounded_room() {
         let lines = (0..MAX_ENTRIES + 10).map(|at| format!("0.0.0.0 a{at}.example\n")).collect::<String>();
         let hosts = HostsFile::parse(&lines);
-        assert_eq!(hosts.addresses.len(), MAX_ENTRIES);
+        assert_eq!((hosts.addresses.len(), hosts.left_out()), (MAX_ENTRIES, 10));
         assert_eq!(hosts.names(&wire("0.0.0.0.in-addr.arpa")).map(<[_]>::len), Some(MAX_NAMES));
     }
 }

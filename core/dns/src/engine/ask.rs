@@ -1,6 +1,7 @@
 //! Questions that are out: who is asked, who waits, and which answer counts.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use weft_model::DnsSource;
@@ -9,7 +10,7 @@ use super::decide::Route;
 use super::errors::Failure;
 use super::query::Query;
 use super::types::{ClientId, Request, RequestId, Target, UpstreamError, UpstreamErrorKind};
-use super::{Engine, MAX_IN_FLIGHT, QUERY_DEADLINE, Timer};
+use super::{Engine, MAX_ASKED, MAX_IN_FLIGHT, QUERY_DEADLINE, Timer};
 use crate::cache::{KeyBuf, Origin};
 use crate::message::{self, SAFE_UDP_LIMIT, record_type, response_code};
 
@@ -17,8 +18,13 @@ use crate::message::{self, SAFE_UDP_LIMIT, record_type, response_code};
 const POSITIVE_WAIT: Duration = Duration::from_millis(300);
 /// How long who asks waits before it is given an answer whose time is over (RFC 8767, section 5).
 pub(super) const STALE_WAIT: Duration = Duration::from_millis(1800);
-/// The most resolvers that are remembered to fold the case of a question.
+/// The most resolvers that are remembered to give a question back in another case.
 const MAX_FOLDING: usize = 64;
+/// How often in a row a resolver must do so, and then answer the question in one case, until it is asked in one case
+/// from the start: a forger who guesses one id and port takes no more than one question's case away.
+const FOLDS_AFTER: u8 = 3;
+/// The most requests that wait to be called off: all that can be under way.
+const MAX_CANCELLED: usize = MAX_IN_FLIGHT * MAX_ASKED;
 /// Bits of chance for the case of a name: more letters no name has.
 const CASE_BYTES: usize = 32;
 
@@ -226,7 +232,7 @@ impl Engine {
             self.entropy.fill(&mut id);
             sent.id = u16::from_be_bytes(id);
             message::set_id(&mut message, sent.id);
-            if bend && ask.bendable && !self.folding.contains(&server) {
+            if bend && ask.bendable && !self.is_folding(server) {
                 let mut bits = [0; CASE_BYTES];
                 self.entropy.fill(&mut bits);
                 message::randomise_case(&mut message, &bits);
@@ -262,11 +268,9 @@ impl Engine {
         let (fit, to) = (fit(&answer, &ask.message, sent), sent.to);
         match fit {
             Fit::Whole => {
-                // This one was asked again without a change of case, and answers: it folds the case of any question.
-                if let (Target::Plain { server, .. }, true) = (to, id.index >= ask.targets)
-                    && self.folding.len() < MAX_FOLDING
-                {
-                    self.folding.insert(server);
+                let is_bent = sent.bent.is_some();
+                if let Target::Plain { server, .. } = to {
+                    self.note_case(server, is_bent, id.index >= ask.targets);
                 }
                 return ask.take(answer, self.config.prefer_positive, now);
             }
@@ -283,6 +287,21 @@ impl Engine {
         if ask.is_open() { Outcome::Waits } else { ask.conclude() }
     }
 
+    /// Whether a resolver gives questions back in another case.
+    fn is_folding(&self, server: IpAddr) -> bool {
+        self.folding.get(&server).is_some_and(|times| *times >= FOLDS_AFTER)
+    }
+
+    /// A resolver has answered: in the case by chance it was asked in, or asked again without a change of case.
+    fn note_case(&mut self, server: IpAddr, is_bent: bool, is_again: bool) {
+        if is_bent {
+            self.folding.remove(&server);
+        } else if is_again && (self.folding.len() < MAX_FOLDING || self.folding.contains_key(&server)) {
+            let times = self.folding.entry(server).or_default();
+            *times = times.saturating_add(1);
+        }
+    }
+
     /// Ends an ask, or puts it back and sets its timer anew.
     fn settle(&mut self, number: u64, mut ask: Ask, outcome: Outcome, now: Instant) {
         if matches!(outcome, Outcome::Waits) {
@@ -296,6 +315,7 @@ impl Engine {
             return;
         }
         self.timers.remove(&(ask.timer, Timer::Ask(number)));
+        self.cancel(number, &ask);
         self.waiting -= ask.waiters.len();
         if let Some(shared) = &ask.shared
             && self.joins.get(shared) == Some(&number)
@@ -303,6 +323,18 @@ impl Engine {
             self.joins.remove(shared);
         }
         self.finish(ask, outcome, now);
+    }
+
+    /// Calls off what is still under way of an ask.
+    fn cancel(&mut self, number: u64, ask: &Ask) {
+        if !self.requests.is_empty() {
+            self.requests.retain(|request| request.id.ask != number);
+        }
+        let open = ask.sent.iter().enumerate().filter(|(_, sent)| sent.open);
+        self.cancelled.extend(open.map(|(index, _)| RequestId { ask: number, index }));
+        while self.cancelled.len() > MAX_CANCELLED {
+            self.cancelled.pop_front();
+        }
     }
 
     /// A moment of an ask has come.
@@ -325,7 +357,6 @@ impl Engine {
     pub(super) fn fail_asks(&mut self, failure: Failure, which: impl Fn(&Ask) -> bool, now: Instant) {
         let picked: BTreeSet<u64> =
             self.asks.iter().filter(|(_, ask)| which(ask)).map(|(number, _)| *number).collect();
-        self.requests.retain(|request| !picked.contains(&request.id.ask));
         for number in picked {
             if let Some(ask) = self.asks.remove(&number) {
                 self.settle(number, ask, Outcome::Failed(failure), now);

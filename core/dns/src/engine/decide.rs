@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use weft_model::{DnsSource, DomainName};
-use weft_policy::domains;
+use weft_model::DnsSource;
 
 use super::query::Query;
 use super::types::{Target, Way};
@@ -31,21 +30,6 @@ impl Engine {
     /// Whether a captive portal is open.
     pub(super) fn has_portal(&self, now: Instant) -> bool {
         self.portal.is_some_and(|until| now < until)
-    }
-
-    /// Who would answer a query for `name`, the cache left out of account. Changes nothing.
-    #[must_use]
-    pub fn explain(&self, name: &DomainName, kind: u16, now: Instant) -> DnsSource {
-        let wire = domains::wire(name);
-        if self.is_self_check(&wire) {
-            return DnsSource::Local;
-        }
-        let portal = self.has_portal(now);
-        if !portal && self.hosts_have(&wire, kind) {
-            DnsSource::Hosts
-        } else {
-            self.route(&wire, portal).source
-        }
     }
 
     pub(super) fn is_self_check(&self, name: &[u8]) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use weft_model::DnsSource;
+use weft_model::{DnsSource, ExtendedError};
 
 use super::Engine;
 use super::ask::{Ask, Outcome, Waiter};
@@ -23,6 +23,8 @@ impl Engine {
         let failure = match outcome {
             Outcome::Waits => return,
             Outcome::Answered(mut answer) => {
+                // Goes with the OPT record, but the log has it.
+                let error = message::extended_errors(&answer).into_iter().next();
                 if !ask.key.key().flags.edns {
                     message::remove_edns(&mut answer);
                 }
@@ -33,7 +35,8 @@ impl Engine {
                     return self.give_stale(&mut ask, now);
                 }
                 let learns = !ask.is_of_portal();
-                return self.deliver(answer, &ask.key, ask.shared, ask.waiters, ask.source, learns, now);
+                let found = Found { answer, source: ask.source, error };
+                return self.deliver(found, &ask.key, ask.shared, ask.waiters, learns, now);
             }
             Outcome::Failed(failure) => failure,
         };
@@ -78,38 +81,37 @@ impl Engine {
             *self.counter(&ask.source) -= 1;
             *self.counter(&source) += 1;
         }
-        self.deliver(answer, &ask.key.clone(), ask.shared.clone(), waiters, source, true, now);
+        let found = Found { answer, source, error: None };
+        self.deliver(found, &ask.key.clone(), ask.shared.clone(), waiters, true, now);
     }
 
     /// Gives an answer to those who wait, or holds it.
-    #[expect(clippy::too_many_arguments, reason = "an answer and all that is known of it")]
     fn deliver(
         &mut self,
-        answer: Vec<u8>,
+        mut found: Found,
         key: &crate::cache::KeyBuf,
         shared: Option<Box<[u8]>>,
         waiters: Vec<Waiter>,
-        source: DnsSource,
         learns: bool,
         now: Instant,
     ) {
         if waiters.is_empty() {
             return;
         }
-        match if learns { self.learnable(key.key().name, &answer) } else { Learnable::Nothing } {
-            Learnable::Nothing => self.give_all(answer, waiters, &source, now),
+        match if learns { self.learnable(key.key().name, &found.answer) } else { Learnable::Nothing } {
+            Learnable::Nothing => self.give_all(&found, waiters, now),
             Learnable::Unreadable => {
                 for waiter in waiters {
                     self.stats.failed += 1;
-                    self.give_failure(&waiter, Failure::unreadable(), &source, now);
+                    self.give_failure(&waiter, Failure::unreadable(), &found.source, now);
                 }
             }
             Learnable::Addresses(addresses) => {
-                let hold = self.learn(addresses);
+                let hold = self.learn(addresses, &mut found.answer);
                 if self.config.hold {
-                    self.hold(hold, shared, answer, waiters, source, now);
+                    self.hold(hold, shared, found, waiters, now);
                 } else {
-                    self.give_all(answer, waiters, &source, now);
+                    self.give_all(&found, waiters, now);
                 }
             }
         }
@@ -133,12 +135,13 @@ impl Engine {
                 return self.refuse(client, query, answer, now);
             }
             Learnable::Addresses(addresses) => {
-                let hold = self.learn(addresses);
+                let hold = self.learn(addresses, answer);
                 if self.config.hold {
                     *self.counter(&source) += 1;
                     let shared = query.shareable.then(|| query.shared_key());
                     let waiters = vec![query.waiter(client, now)];
-                    self.hold(hold, shared, std::mem::take(answer), waiters, source, now);
+                    let found = Found { answer: std::mem::take(answer), source, error: None };
+                    self.hold(hold, shared, found, waiters, now);
                     return Taken::Waiting;
                 }
             }
@@ -146,7 +149,7 @@ impl Engine {
         *self.counter(&source) += 1;
         message::restore(answer, query.wire);
         message::truncate(answer, query.limit);
-        self.note(client, answer, &source, now, now);
+        self.note(client, answer, (&source, None), now, now);
         Taken::Answered
     }
 
@@ -162,9 +165,10 @@ impl Engine {
     ) -> Taken {
         *self.counter(source) += 1;
         *answer = message::servfail(query.wire);
-        message::add_extended_error(answer, query.wire, &failure.error(source));
+        let error = failure.error(source);
+        message::add_extended_error(answer, query.wire, &error);
         message::truncate(answer, query.limit);
-        self.note(client, answer, source, now, now);
+        self.note(client, answer, (source, Some(&error)), now, now);
         Taken::Answered
     }
 
@@ -180,17 +184,11 @@ impl Engine {
     }
 
     /// Gives an answer to all of `waiters`.
-    pub(super) fn give_all(
-        &mut self,
-        answer: Vec<u8>,
-        waiters: Vec<Waiter>,
-        source: &DnsSource,
-        now: Instant,
-    ) {
+    pub(super) fn give_all(&mut self, found: &Found, waiters: Vec<Waiter>, now: Instant) {
         for waiter in waiters {
-            let mut answer = answer.clone();
+            let mut answer = found.answer.clone();
             message::restore(&mut answer, &waiter.head);
-            self.give(&waiter, answer, source, now);
+            self.give(&waiter, answer, (&found.source, found.error.as_ref()), now);
         }
     }
 
@@ -202,13 +200,20 @@ impl Engine {
         now: Instant,
     ) {
         let mut answer = message::servfail(&waiter.head);
-        message::add_extended_error(&mut answer, &waiter.head, &failure.error(source));
-        self.give(waiter, answer, source, now);
+        let error = failure.error(source);
+        message::add_extended_error(&mut answer, &waiter.head, &error);
+        self.give(waiter, answer, (source, Some(&error)), now);
     }
 
-    fn give(&mut self, waiter: &Waiter, mut answer: Vec<u8>, source: &DnsSource, now: Instant) {
+    fn give(
+        &mut self,
+        waiter: &Waiter,
+        mut answer: Vec<u8>,
+        told: (&DnsSource, Option<&ExtendedError>),
+        now: Instant,
+    ) {
         message::truncate(&mut answer, waiter.limit);
-        self.note(waiter.client, &answer, source, waiter.since, now);
+        self.note(waiter.client, &answer, told, waiter.since, now);
         self.answers.push_back((waiter.client, answer));
     }
 
@@ -227,11 +232,19 @@ impl Engine {
     }
 }
 
+/// An answer for those who wait.
+pub(super) struct Found {
+    pub(super) answer: Vec<u8>,
+    pub(super) source: DnsSource,
+    /// What its resolver said of it, also where its clients are not told.
+    pub(super) error: Option<ExtendedError>,
+}
+
 /// What a split tunnel learns of an answer.
 pub(super) enum Learnable {
     /// No entry matches, or there are no addresses.
     Nothing,
-    /// An entry matches, and the addresses cannot be read.
+    /// An entry may match, and the addresses cannot be read.
     Unreadable,
     Addresses(Vec<super::types::LearntAddress>),
 }

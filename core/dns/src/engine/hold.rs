@@ -2,27 +2,28 @@
 
 use std::time::{Duration, Instant};
 
-use weft_model::DnsSource;
 use weft_model::profile::HostPattern;
 use weft_policy::HostRules;
 
 use super::ask::Waiter;
 use super::errors::Failure;
-use super::finish::Learnable;
+use super::finish::{Found, Learnable};
 use super::query::Query;
 use super::types::{ClientId, HoldId, Learnt, LearntAddress, Taken};
 use super::{Engine, MAX_IN_FLIGHT, MAX_WAITERS, Timer};
-use crate::message::{self, Resolved, record_type};
+use crate::message::{self, Name, Resolved, record_type};
 
 /// How long an answer waits for its addresses.
 pub const HOLD_DEADLINE: Duration = Duration::from_secs(2);
 
+/// The longest TTL of an answer whose addresses are learnt: they are kept for no longer, and clients must not be.
+const MAX_LEARNT_TTL: Duration = Duration::from_secs(7 * 86_400);
+
 /// An answer that waits.
 pub(super) struct Hold {
     shared: Option<Box<[u8]>>,
-    answer: Vec<u8>,
+    found: Found,
     waiters: Vec<Waiter>,
-    source: DnsSource,
     deadline: Instant,
 }
 
@@ -37,22 +38,33 @@ impl Engine {
         if self.host_rules.is_empty() {
             return Learnable::Nothing;
         }
-        let is_entry = self.host_rules.find(name).is_some();
-        if !is_entry && !has_alias(answer) {
+        if self.host_rules.find(name).is_none() && !message::may_lead_on(answer) {
             return Learnable::Nothing;
         }
-        let Some(resolved) = message::resolved(answer) else {
-            return if is_entry { Learnable::Unreadable } else { Learnable::Nothing };
+        // What cannot be read may hold an address of an entry, and a client may read it.
+        let Some(resolved) = message::resolved(answer) else { return Learnable::Unreadable };
+        let mut learnt = match matching(&self.host_rules, &resolved) {
+            Some(_) => resolved.addresses,
+            None => Vec::new(),
         };
-        if resolved.addresses.is_empty() || matching(&self.host_rules, &resolved).is_none() {
+        let known = learnt.len();
+        let is_entry = |owner: &Name| self.host_rules.find(owner.as_bytes()).is_some();
+        let additional = resolved.additional.into_iter().filter(|(owner, ..)| is_entry(owner));
+        learnt.extend(additional.map(|(_, address, ttl)| (address, ttl)));
+        if learnt.len() > known {
+            learnt.sort_unstable();
+            learnt.dedup();
+        }
+        if learnt.is_empty() {
             return Learnable::Nothing;
         }
-        let learnt = resolved.addresses.into_iter().map(|(address, ttl)| LearntAddress { address, ttl });
-        Learnable::Addresses(learnt.collect())
+        let cap = |(address, ttl): (_, Duration)| LearntAddress { address, ttl: ttl.min(MAX_LEARNT_TTL) };
+        Learnable::Addresses(learnt.into_iter().map(cap).collect())
     }
 
-    /// Tells of addresses.
-    pub(super) fn learn(&mut self, addresses: Vec<LearntAddress>) -> HoldId {
+    /// Tells of the addresses of an answer, and lets nobody keep it for longer than these.
+    pub(super) fn learn(&mut self, addresses: Vec<LearntAddress>, answer: &mut [u8]) -> HoldId {
+        message::cap_ttls(answer, u32::try_from(MAX_LEARNT_TTL.as_secs()).unwrap_or(u32::MAX));
         let hold = HoldId(self.next);
         self.next += 1;
         if self.learnt.len() < MAX_IN_FLIGHT {
@@ -66,9 +78,8 @@ impl Engine {
         &mut self,
         HoldId(number): HoldId,
         shared: Option<Box<[u8]>>,
-        answer: Vec<u8>,
+        found: Found,
         waiters: Vec<Waiter>,
-        source: DnsSource,
         now: Instant,
     ) {
         let deadline = now + HOLD_DEADLINE;
@@ -78,7 +89,7 @@ impl Engine {
         if let Some(shared) = &shared {
             self.held.insert(shared.clone(), number);
         }
-        self.holds.insert(number, Hold { shared, answer, waiters, source, deadline });
+        self.holds.insert(number, Hold { shared, found, waiters, deadline });
     }
 
     /// Lets a query wait for an answer that is held already.
@@ -99,7 +110,7 @@ impl Engine {
             return Some(self.refuse(client, query, answer, now));
         }
         hold.waiters.push(query.waiter(client, now));
-        let source = hold.source.clone();
+        let source = hold.found.source.clone();
         *self.counter(&source) += 1;
         self.stats.joined += 1;
         self.stats.held += 1;
@@ -112,7 +123,7 @@ impl Engine {
     pub fn release(&mut self, hold: HoldId, result: Result<(), String>, now: Instant) {
         let Some(hold) = self.take_hold(hold.0) else { return };
         match result {
-            Ok(()) => self.give_all(hold.answer, hold.waiters, &hold.source, now),
+            Ok(()) => self.give_all(&hold.found, hold.waiters, now),
             Err(_) => self.fail_hold(hold, now),
         }
     }
@@ -139,19 +150,13 @@ impl Engine {
     /// Gives what is left of an answer without its addresses: the services it names, else nothing.
     fn fail_hold(&mut self, mut hold: Hold, now: Instant) {
         self.stats.hold_failures += hold.waiters.len() as u64;
-        if is_of_service(&hold.answer) && without_addresses(&mut hold.answer) {
-            return self.give_all(hold.answer, hold.waiters, &hold.source, now);
+        if is_of_service(&hold.found.answer) && without_addresses(&mut hold.found.answer) {
+            return self.give_all(&hold.found, hold.waiters, now);
         }
         for waiter in hold.waiters {
-            self.give_failure(&waiter, Failure::Hold, &hold.source, now);
+            self.give_failure(&waiter, Failure::Hold, &hold.found.source, now);
         }
     }
-}
-
-fn has_alias(answer: &[u8]) -> bool {
-    message::question_place(answer).is_some_and(|place| {
-        message::records(answer, place.end).flatten().any(|record| record.kind == record_type::CNAME)
-    })
 }
 
 fn is_of_service(answer: &[u8]) -> bool {
@@ -162,5 +167,6 @@ fn is_of_service(answer: &[u8]) -> bool {
 /// Takes the hints out; says whether no address is left.
 fn without_addresses(answer: &mut Vec<u8>) -> bool {
     message::remove_hints(answer).is_some()
-        && message::resolved(answer).is_some_and(|resolved| resolved.addresses.is_empty())
+        && message::resolved(answer)
+            .is_some_and(|resolved| resolved.addresses.is_empty() && resolved.additional.is_empty())
 }

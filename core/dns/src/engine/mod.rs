@@ -9,7 +9,7 @@ mod query;
 mod types;
 mod watch;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -61,8 +61,8 @@ enum Timer {
 /// A resolver of DNS queries that asks others.
 ///
 /// After any `handle_*` call, and any that says so, poll [`poll_answer`](Self::poll_answer),
-/// [`poll_learnt`](Self::poll_learnt), [`poll_request`](Self::poll_request) and
-/// [`poll_timeout`](Self::poll_timeout).
+/// [`poll_learnt`](Self::poll_learnt), [`poll_request`](Self::poll_request),
+/// [`poll_cancelled`](Self::poll_cancelled) and [`poll_timeout`](Self::poll_timeout).
 pub struct Engine {
     config: DnsConfig,
     rules: FallbackRules,
@@ -84,12 +84,13 @@ pub struct Engine {
     /// Who waits in all, for asks and for holds.
     waiting: usize,
     prefetching: usize,
-    /// Resolvers that give a question back in another case than it was asked in.
-    folding: HashSet<IpAddr>,
+    /// Resolvers that gave a question back in another case than it was asked in, and how often in a row.
+    folding: HashMap<IpAddr, u8>,
     upstream_fails: Option<Instant>,
     fallback_fails: Option<Instant>,
     portal: Option<Instant>,
     requests: VecDeque<Request>,
+    cancelled: VecDeque<RequestId>,
     answers: VecDeque<(ClientId, Vec<u8>)>,
     learnt: VecDeque<Learnt>,
     traced: VecDeque<Traced>,
@@ -132,11 +133,12 @@ impl Engine {
             timers: BTreeSet::new(),
             waiting: 0,
             prefetching: 0,
-            folding: HashSet::new(),
+            folding: HashMap::new(),
             upstream_fails: None,
             fallback_fails: None,
             portal: None,
             requests: VecDeque::new(),
+            cancelled: VecDeque::new(),
             answers: VecDeque::new(),
             learnt: VecDeque::new(),
             traced: VecDeque::new(),
@@ -201,14 +203,14 @@ impl Engine {
                 self.stats.refused += 1;
                 let Some(response_code) = refusal else { return Taken::Dropped };
                 *answer = message::error(query, response_code);
-                self.note(client, answer, &DnsSource::Refused, now, now);
+                self.note(client, answer, (&DnsSource::Refused, None), now, now);
                 return Taken::Answered;
             }
         };
         if self.is_self_check(query.key.key().name) {
             self.stats.local += 1;
             *answer = self.self_check(&query);
-            self.note(client, answer, &DnsSource::Local, now, now);
+            self.note(client, answer, (&DnsSource::Local, None), now, now);
             return Taken::Answered;
         }
         if self.has_portal(now) {
@@ -323,6 +325,11 @@ impl Engine {
             self.stats.prefetched += 1;
             self.ask(query, route, Vec::new(), None, now);
         }
+    }
+
+    /// The next request whose answer is of no more use: it may be given up at once.
+    pub fn poll_cancelled(&mut self) -> Option<RequestId> {
+        self.cancelled.pop_front()
     }
 
     /// The next request. It may be dropped unanswered: the query's deadline stands.

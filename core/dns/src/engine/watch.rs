@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
-use weft_model::{DnsLogEntry, DnsLookup, DnsSource};
+use weft_model::{DnsLogEntry, DnsLookup, DnsSource, ExtendedError};
 
 use super::Engine;
 use super::hold::matching;
@@ -75,12 +75,13 @@ impl Engine {
         })
     }
 
-    /// Writes down what became of a query, for whoever watches.
+    /// Writes down what became of a query, for whoever watches. `error` is said where the answer holds none: not every
+    /// client takes one.
     pub(super) fn note(
         &mut self,
         client: ClientId,
         answer: &[u8],
-        source: &DnsSource,
+        (source, error): (&DnsSource, Option<&ExtendedError>),
         since: Instant,
         now: Instant,
     ) {
@@ -100,7 +101,7 @@ impl Engine {
                 source: source.clone(),
                 rcode: ResponseCode(message::rcode(answer)).to_string(),
                 micros: micros(now.saturating_duration_since(since)),
-                error: message::extended_errors(answer).into_iter().next(),
+                error: message::extended_errors(answer).into_iter().next().or_else(|| error.cloned()),
             });
         }
     }

@@ -1,14 +1,16 @@
 //! What a split tunnel must know of an answer: the names that lead to its addresses, and these.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::name::Name;
 use super::splice::splice;
 use super::walk::{Record, Section, question, question_place, records, skip_name};
-use super::{read_u16, record_type, write_u16};
+use super::{read_u16, record_type, write_u16, write_u32};
 
-/// The most CNAMEs that are followed. Stub resolvers and caches give up at fewer or as many.
+/// The most CNAMEs that are followed; an answer with more counts as unreadable. Stub resolvers and caches give up at
+/// fewer or as many.
 const MAX_CHAIN: usize = 32;
 /// The Internet.
 const CLASS_IN: u16 = 1;
@@ -22,36 +24,41 @@ const IPV6_HINT: u16 = 6;
 pub struct Resolved {
     /// The name that was asked for, then every other owner of a CNAME that leads on from it, in order.
     pub owners: Vec<Name>,
-    /// The name that the last of these CNAMEs leads to; the name that was asked for where there is none.
-    pub canonical: Name,
-    /// Every address with its TTL, as often as it stands there: of A and AAAA records and of the hints of SVCB and
-    /// HTTPS records of these names; and where there is an SVCB or HTTPS record, of the additional section.
+    /// Every address of the answer section with its TTL, as often as it stands there: of A and AAAA records and of
+    /// the hints of SVCB and HTTPS records, whoever owns them, since not every client compares that; and where there
+    /// is an SVCB or HTTPS record, of the additional section.
     pub addresses: Vec<(IpAddr, Duration)>,
+    /// Every address of the additional section with its owner and its TTL.
+    pub additional: Vec<(Name, IpAddr, Duration)>,
 }
 
-/// Reads the names and addresses of an answer. None where it cannot be read.
+/// Reads the names and addresses of an answer. None where it cannot be read, or where over 32 CNAMEs lead on from one
+/// another.
 #[must_use]
 pub fn resolved(answer: &[u8]) -> Option<Resolved> {
     let question = question(answer).ok()?;
     let all: Vec<Record> = records(answer, question.end).collect::<Option<_>>()?;
-    let mut aliases = Vec::new();
+    let mut aliases = HashMap::new();
     for record in all.iter().filter(|record| is_answer(record, record_type::CNAME)) {
         let (owner, _) = Name::expand(answer, record.start)?;
         let (target, end) = Name::expand(answer, record.data)?;
-        aliases.push((owner, (end == record.end).then_some(target)?));
+        aliases.entry(owner).or_insert((end == record.end).then_some(target)?);
     }
     let mut owners = vec![question.name.clone()];
-    let mut canonical = question.name;
-    while let Some((_, target)) = aliases.iter().find(|(owner, _)| *owner == canonical) {
-        if owners.contains(target) || owners.len() > MAX_CHAIN {
+    let mut name = &question.name;
+    while let Some(target) = aliases.get(name) {
+        if owners.contains(target) {
             break;
         }
-        canonical = target.clone();
-        if aliases.iter().any(|(owner, _)| *owner == canonical) {
-            owners.push(canonical.clone());
+        if owners.len() > MAX_CHAIN {
+            return None;
+        }
+        name = target;
+        if aliases.contains_key(name) {
+            owners.push(name.clone());
         }
     }
-    let mut resolved = Resolved { owners, canonical, addresses: Vec::new() };
+    let mut resolved = Resolved { owners, addresses: Vec::new(), additional: Vec::new() };
     resolved.add_addresses(answer, &all)?;
     Some(resolved)
 }
@@ -65,47 +72,20 @@ fn is_service(record: &Record) -> bool {
 }
 
 impl Resolved {
-    fn is_led_to(&self, name: &Name) -> bool {
-        self.canonical == *name || self.owners.contains(name)
-    }
-
     fn add_addresses(&mut self, answer: &[u8], all: &[Record]) -> Option<()> {
         let services = all.iter().any(|record| record.section == Section::Answer && is_service(record));
-        for record in all.iter().filter(|record| record.class == CLASS_IN) {
-            let wanted = match record.section {
-                Section::Answer => {
-                    has_addresses(record) && self.is_led_to(&Name::expand(answer, record.start)?.0)
-                }
-                Section::Authority => false,
-                Section::Additional => services && has_addresses(record),
-            };
-            if wanted {
-                self.add(answer, record)?;
-            }
-        }
-        Some(())
-    }
-
-    fn add(&mut self, answer: &[u8], record: &Record) -> Option<()> {
-        let ttl = Duration::from_secs(ttl_of(record).into());
-        let data = answer.get(record.data..record.end)?;
-        match record.kind {
-            record_type::A => self.addresses.push((IpAddr::from(<[u8; 4]>::try_from(data).ok()?), ttl)),
-            record_type::AAAA => self.addresses.push((IpAddr::from(<[u8; 16]>::try_from(data).ok()?), ttl)),
-            _ => {
-                for (key, start, end) in parameters(answer, record)? {
-                    let value = answer.get(start + 4..end)?;
-                    match key {
-                        IPV4_HINT => {
-                            self.addresses
-                                .extend(value.as_chunks::<4>().0.iter().map(|a| ((*a).into(), ttl)));
-                        }
-                        IPV6_HINT => {
-                            self.addresses
-                                .extend(value.as_chunks::<16>().0.iter().map(|a| ((*a).into(), ttl)));
-                        }
-                        _ => {}
+        for record in all.iter().filter(|record| has_addresses(record)) {
+            match record.section {
+                Section::Answer => self.addresses.extend(addresses_of(answer, record)?),
+                Section::Authority => {}
+                Section::Additional => {
+                    let (owner, _) = Name::expand(answer, record.start)?;
+                    let found = addresses_of(answer, record)?;
+                    if services {
+                        self.addresses.extend_from_slice(&found);
                     }
+                    let owned = found.into_iter().map(|(address, ttl)| (owner.clone(), address, ttl));
+                    self.additional.extend(owned);
                 }
             }
         }
@@ -113,8 +93,54 @@ impl Resolved {
     }
 }
 
+/// The addresses that a record holds.
+fn addresses_of(answer: &[u8], record: &Record) -> Option<Vec<(IpAddr, Duration)>> {
+    let ttl = Duration::from_secs(ttl_of(record).into());
+    let data = answer.get(record.data..record.end)?;
+    let mut found = Vec::new();
+    match record.kind {
+        record_type::A => found.push((IpAddr::from(<[u8; 4]>::try_from(data).ok()?), ttl)),
+        record_type::AAAA => found.push((IpAddr::from(<[u8; 16]>::try_from(data).ok()?), ttl)),
+        _ => {
+            for (key, start, end) in parameters(answer, record)? {
+                let value = answer.get(start + 4..end)?;
+                match key {
+                    IPV4_HINT => found.extend(value.as_chunks::<4>().0.iter().map(|a| ((*a).into(), ttl))),
+                    IPV6_HINT => found.extend(value.as_chunks::<16>().0.iter().map(|a| ((*a).into(), ttl))),
+                    _ => {}
+                }
+            }
+        }
+    }
+    Some(found)
+}
+
+/// Whether an answer has what a split tunnel may have to learn though no entry matches the name that was asked for: a
+/// CNAME, or addresses in its additional section.
+#[must_use]
+pub fn may_lead_on(answer: &[u8]) -> bool {
+    question_place(answer).is_some_and(|place| {
+        records(answer, place.end).flatten().any(|record| {
+            record.kind == record_type::CNAME
+                || record.section == Section::Additional && has_addresses(&record)
+        })
+    })
+}
+
+/// Lowers every TTL of over `longest` seconds, and those that count as 0 for their length to that (RFC 2181, section
+/// 8).
+pub(crate) fn cap_ttls(answer: &mut [u8], longest: u32) {
+    let Some(place) = question_place(answer) else { return };
+    let long = |record: &Record| record.kind != record_type::OPT && record.ttl > longest;
+    let long: Vec<Record> = records(answer, place.end).flatten().filter(long).collect();
+    for record in long {
+        write_u32(answer, record.data - 6, longest.min(ttl_of(&record)));
+    }
+}
+
 fn has_addresses(record: &Record) -> bool {
-    matches!(record.kind, record_type::A | record_type::AAAA) || is_service(record)
+    record.class == CLASS_IN && matches!(record.kind, record_type::A | record_type::AAAA)
+        || is_service(record)
 }
 
 /// The TTL in seconds: one with the top bit set is 0 (RFC 2181, section 8).

@@ -16,12 +16,8 @@ pub mod info_code {
     pub const OTHER: u16 = 0;
     /// The answer's time was over (RFC 8767).
     pub const STALE_ANSWER: u16 = 3;
-    /// The answer was made, not resolved.
-    pub const FORGED_ANSWER: u16 = 4;
     /// What answers is not ready.
     pub const NOT_READY: u16 = 14;
-    /// The operator's policy blocks the name.
-    pub const BLOCKED: u16 = 15;
     /// Who asks is not allowed to.
     pub const PROHIBITED: u16 = 18;
     /// Nobody who could answer was reached.

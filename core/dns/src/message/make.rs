@@ -40,7 +40,10 @@ pub fn servfail(query: &[u8]) -> Vec<u8> {
     error(query, response_code::SERVER_FAILURE)
 }
 
-/// An answer to `query` of those of `addresses` that it asks for; none of that type is "no such data".
+/// The most addresses of an answer, the first ones: more no client tries.
+const MAX_ADDRESSES: u16 = 64;
+
+/// An answer to `query` of those of `addresses` that it asks for, 64 at most; none of that type is "no such data".
 #[must_use]
 pub fn addresses(query: &[u8], addresses: &[IpAddr], ttl: u32) -> Vec<u8> {
     let Ok(question) = question(query) else { return error(query, response_code::FORMAT_ERROR) };
@@ -52,7 +55,7 @@ pub fn addresses(query: &[u8], addresses: &[IpAddr], ttl: u32) -> Vec<u8> {
             IpAddr::V4(v4) => (record_type::A, v4.octets().to_vec()),
             IpAddr::V6(v6) => (record_type::AAAA, v6.octets().to_vec()),
         };
-        if kind == question.kind {
+        if kind == question.kind && count < MAX_ADDRESSES {
             count += 1;
             // A pointer to the question's name.
             answer.extend_from_slice(&[0xc0, 0x0c]);

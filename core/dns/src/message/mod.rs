@@ -17,7 +17,7 @@ mod zone;
 #[cfg(test)]
 mod tests;
 
-pub use chain::{Resolved, remove_hints, resolved};
+pub use chain::{Resolved, may_lead_on, remove_hints, resolved};
 pub use edit::{has_same_question, is_truncated, randomise_case, rcode, restore, set_id, truncate};
 pub use edns::{
     Edns, clamp_payload_size, edns, has_end_to_end_options, has_whole_options, option_code, pad, remove_edns,
@@ -33,7 +33,7 @@ pub use walk::{
 };
 pub use zone::{answer_lines, record_line};
 
-pub(crate) use chain::ttl_of;
+pub(crate) use chain::{cap_ttls, ttl_of};
 pub(crate) use edit::set_dnssec_ok;
 pub(crate) use edns::{add_edns, is_opt, options};
 pub(crate) use splice::Fields;

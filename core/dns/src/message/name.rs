@@ -3,6 +3,7 @@
 use std::fmt;
 
 use weft_model::DomainName;
+use weft_policy::domains;
 
 use super::read_u16;
 use super::splice::sound_name_end;
@@ -76,16 +77,7 @@ impl Name {
 
     /// The name itself, then the name without its first label, and so on; the root, which ends all, is left out.
     pub fn suffixes(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = self.0.as_slice();
-        std::iter::from_fn(move || {
-            let length = usize::from(*rest.first()?);
-            if length == 0 {
-                return None;
-            }
-            let suffix = rest;
-            rest = rest.get(1 + length..)?;
-            Some(suffix)
-        })
+        domains::suffixes(&self.0)
     }
 }
 
@@ -133,14 +125,7 @@ impl fmt::Display for Name {
 
 impl From<&DomainName> for Name {
     fn from(name: &DomainName) -> Self {
-        let mut bytes = Vec::with_capacity(name.as_str().len() + 2);
-        for label in name.as_str().split('.') {
-            // A domain name's labels are of 63 bytes at most.
-            bytes.push(u8::try_from(label.len()).unwrap_or(0));
-            bytes.extend_from_slice(label.as_bytes());
-        }
-        bytes.push(0);
-        Self(bytes)
+        Self(domains::wire(name))
     }
 }
 

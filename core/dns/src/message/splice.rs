@@ -4,6 +4,8 @@ use super::name::MAX_NAME;
 use super::walk::{QuestionPlace, Record, is_well_formed, question_place, records, skip_name};
 use super::{HEADER_LEN, read_u16, record_type, write_u16};
 
+/// The most pointers of a name: it has at most 127 labels, and each pointer should lead to one.
+const MAX_POINTERS: usize = 127;
 /// The two bits that mark a pointer, and the rest: its target.
 const POINTER: u16 = 0xc000;
 
@@ -77,7 +79,7 @@ pub fn is_sound(message: &[u8]) -> bool {
 }
 
 /// The offset behind the name at `at`, which may end in pointers. None unless it is whole: every pointer leads
-/// backwards and behind the header, and all is of at most [`MAX_NAME`] bytes.
+/// backwards and behind the header, there are few of them, and all is of at most [`MAX_NAME`] bytes.
 pub(crate) fn sound_name_end(message: &[u8], at: usize) -> Option<usize> {
     read_name(message, at, |_, _| true)
 }
@@ -85,6 +87,7 @@ pub(crate) fn sound_name_end(message: &[u8], at: usize) -> Option<usize> {
 /// As [`sound_name_end`]; every label, and every pointer, must lie where `may_read` says it may, start and end.
 fn read_name(message: &[u8], at: usize, may_read: impl Fn(usize, usize) -> bool) -> Option<usize> {
     let (mut here, mut before, mut behind, mut length) = (at, at, None, 0);
+    let mut pointers = 0;
     loop {
         let first = *message.get(here)?;
         let end = here + if first >= 192 { 2 } else { 1 + usize::from(first) };
@@ -101,7 +104,8 @@ fn read_name(message: &[u8], at: usize, may_read: impl Fn(usize, usize) -> bool)
                 behind = behind.or(Some(end));
                 let target = usize::from(read_u16(message, here)? & !POINTER);
                 // Each leads to before where the last one led, and so there is an end.
-                if target >= before || target < HEADER_LEN {
+                pointers += 1;
+                if target >= before || target < HEADER_LEN || pointers > MAX_POINTERS {
                     return None;
                 }
                 (here, before) = (target, target);

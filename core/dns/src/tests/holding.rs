@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::svcb::{IpHint, SVCB, SvcParamKey, SvcParamValue};
-use hickory_proto::rr::rdata::{A, HTTPS};
+use hickory_proto::rr::rdata::{A, HTTPS, SRV};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use super::lab::{Lab, addresses, alias, config, ip, record, reply, reply_with};
-use super::{address, parse};
-use crate::{DnsConfig, HOLD_DEADLINE, HostsFile, Learnt, MAX_WAITERS, message};
+use super::{address, bytes, parse};
+use crate::{ClientId, DnsConfig, HOLD_DEADLINE, HostsFile, Learnt, MAX_WAITERS, message};
 
 fn split(patterns: &[&str]) -> DnsConfig {
     DnsConfig { hosts: patterns.iter().map(|text| text.parse().unwrap()).collect(), ..config() }
@@ -192,4 +192,114 @@ fn a_change_of_network_leaves_what_is_held() {
     let hold = lab.learnt()[0].hold;
     lab.release(hold, Ok(()));
     assert_eq!(addresses(&lab.answer(client)), [ip("192.0.2.1")]);
+}
+
+/// Records of the answer section, byte by byte, in an answer to `query`.
+fn raw(query: &[u8], records: &[&[u8]]) -> Vec<u8> {
+    let mut wire = reply_with(query, ResponseCode::NoError, Vec::new());
+    wire[7] = records.len().try_into().unwrap();
+    wire.extend(records.concat());
+    wire
+}
+
+fn asked(lab: &mut Lab, name: &str, kind: RecordType, answer: impl FnOnce(&[u8]) -> Vec<u8>) -> ClientId {
+    let client = lab.ask(name, kind);
+    let request = lab.request();
+    lab.reply(&request, answer(&request.message));
+    client
+}
+
+#[test]
+fn what_cannot_be_read_whole_goes_to_nobody() {
+    let lead = b"\xc0\x0c\0\x05\0\x01\0\0\0\x3c\0\x0f\x05exact\x07example\0";
+    let entry = b"\x05exact\x07example\0\0\x05\0\x01\0\0\0\x3c\0\x05\x03cdn\0";
+    let bent = b"\x03cdn\0\0\x01\0\x01\0\0\0\x3c\0\x03\xc0\0\x02";
+    let whole = b"\x03cdn\0\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01";
+    let mut lab = lab();
+    let records: [&[u8]; 4] = [lead, entry, bent, whole];
+    let client = asked(&mut lab, "other.example.", RecordType::A, |query| raw(query, &records));
+    assert_eq!((lab.code(client), lab.learnt()), (ResponseCode::ServFail, Vec::new()));
+    // Where there are no entries it is the client's to judge.
+    let mut lab = Lab::new(config());
+    let client = asked(&mut lab, "other.example.", RecordType::A, |query| raw(query, &records));
+    assert_eq!(lab.given(client).map(|answer| message::rcode(&answer)), Some(0));
+}
+
+#[test]
+fn a_chain_of_aliases_is_followed_or_goes_to_nobody() {
+    for length in [1, 2, 31, 32, 33, 34, 100] {
+        let mut lab = lab();
+        let name = |at: usize| match at {
+            0 => "other.example.".to_owned(),
+            at if at + 1 == length => "exact.example.".to_owned(),
+            at => format!("a{at}.net."),
+        };
+        let mut records: Vec<Record> = (0..length).map(|at| alias(&name(at), &name(at + 1))).collect();
+        records.push(record(&name(length), 60, address("192.0.2.1")));
+        let client = asked(&mut lab, "other.example.", RecordType::A, |query| {
+            reply_with(query, ResponseCode::NoError, records)
+        });
+        let learnt = lab.learnt();
+        match length {
+            1 => assert_eq!(lab.code(client), ResponseCode::NoError, "no entry matches"),
+            2..=32 => assert_eq!((lab.given(client), texts(&learnt)), (None, vec!["192.0.2.1".to_owned()])),
+            _ => assert_eq!(lab.code(client), ResponseCode::ServFail, "{length}"),
+        }
+    }
+}
+
+#[test]
+fn addresses_of_other_owners_are_learnt_too() {
+    let mut lab = lab();
+    let client = asked(&mut lab, "exact.example.", RecordType::A, |query| {
+        let owners = ["exact.example.", "foreign.example."];
+        let records = owners.iter().zip(["192.0.2.1", "192.0.2.2"]);
+        let records = records.map(|(owner, ip)| record(owner, 60, address(ip))).collect();
+        reply_with(query, ResponseCode::NoError, records)
+    });
+    assert_eq!(
+        (lab.given(client), texts(&lab.learnt())),
+        (None, vec!["192.0.2.1".into(), "192.0.2.2".into()])
+    );
+}
+
+#[test]
+fn additional_addresses_of_an_entry_are_learnt_whatever_was_asked() {
+    let answer = |query: &[u8]| {
+        let mut message = parse(&reply_with(query, ResponseCode::NoError, Vec::new()));
+        let target = Name::from_ascii("exact.example.").unwrap();
+        message.add_answer(record("_sip._tcp.other.example.", 60, RData::SRV(SRV::new(0, 0, 5060, target))));
+        for (owner, ip) in [("exact.example.", "192.0.2.1"), ("other.example.", "192.0.2.2")] {
+            message.add_additional(record(owner, 60, address(ip)));
+        }
+        bytes(&message)
+    };
+    for result in [Ok(()), Err("no")] {
+        let mut lab = lab();
+        let client = asked(&mut lab, "_sip._tcp.other.example.", RecordType::SRV, answer);
+        let learnt = lab.learnt();
+        assert_eq!((lab.given(client), texts(&learnt)), (None, vec!["192.0.2.1".to_owned()]));
+        lab.release(learnt[0].hold, result);
+        let code = if result.is_ok() { ResponseCode::NoError } else { ResponseCode::ServFail };
+        assert_eq!(lab.code(client), code);
+    }
+}
+
+#[test]
+fn what_is_learnt_is_kept_by_nobody_for_longer_than_its_addresses() {
+    for hold in [true, false] {
+        let mut lab = Lab::new(DnsConfig { hold, ..split(&["exact.example"]) });
+        let client = asked(&mut lab, "exact.example.", RecordType::A, |query| {
+            let records = vec![
+                record("exact.example.", 700_000, address("192.0.2.1")),
+                record("exact.example.", 300, address("192.0.2.2")),
+            ];
+            reply_with(query, ResponseCode::NoError, records)
+        });
+        let learnt = lab.learnt().remove(0);
+        assert_eq!(learnt.addresses[0].ttl, Duration::from_secs(7 * 86_400));
+        lab.release(learnt.hold, Ok(()));
+        let ttls: Vec<u32> = lab.answer(client).answers.iter().map(|record| record.ttl).collect();
+        assert_eq!(ttls, [7 * 86_400, 300]);
+    }
 }

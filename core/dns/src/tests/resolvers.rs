@@ -37,22 +37,68 @@ fn a_question_goes_out_in_any_case_and_must_come_back_in_it() {
 #[test]
 fn who_folds_case_is_asked_once_more_and_then_remembered() {
     let mut lab = lab();
-    let client = lab.ask("abcd.example.", RecordType::A);
-    let first = lab.request();
-    lab.reply(&first, folded(&first));
-    assert_eq!(lab.given(client), None);
-    let second = lab.request();
-    assert_eq!(name(&second), b"\x04abcd\x07example\x00");
-    assert_ne!(message::id(&first.message), message::id(&second.message));
-    lab.reply(&second, folded(&second));
-    assert_eq!(lab.code(client), ResponseCode::NoError);
-    assert_eq!(lab.stats().mismatched, 1);
+    for (times, asked) in ["abcd.example.", "bbcd.example.", "cbcd.example."].into_iter().enumerate() {
+        let client = lab.ask(asked, RecordType::A);
+        let first = lab.request();
+        assert!(name(&first).iter().any(u8::is_ascii_uppercase), "{times} times are too few");
+        lab.reply(&first, folded(&first));
+        assert_eq!(lab.given(client), None);
+        let second = lab.request();
+        assert!(!name(&second).iter().any(u8::is_ascii_uppercase));
+        assert_ne!(message::id(&first.message), message::id(&second.message));
+        lab.reply(&second, folded(&second));
+        assert_eq!(lab.code(client), ResponseCode::NoError);
+    }
+    assert_eq!(lab.stats().mismatched, 3);
     // From now on it is asked in one case, until the network is another one.
     lab.ask("efgh.example.", RecordType::A);
     assert_eq!(name(&lab.request()), b"\x04efgh\x07example\x00");
     lab.engine.flush(lab.now);
     lab.ask("efgh.example.", RecordType::A);
     assert_eq!(name(&lab.request()), b"\x04EfGh\x07ExAmPlE\x00");
+}
+
+#[test]
+fn who_keeps_the_case_between_is_not_taken_to_fold_it() {
+    let mut lab = lab();
+    for (at, keeps) in [false, false, true, false, false].into_iter().enumerate() {
+        lab.ask(&format!("a{at}.example."), RecordType::A);
+        let first = lab.request();
+        if keeps {
+            lab.reply(&first, reply(&first.message, "192.0.2.1"));
+        } else {
+            lab.reply(&first, folded(&first));
+            let second = lab.request();
+            lab.reply(&second, folded(&second));
+        }
+    }
+    lab.ask("efgh.example.", RecordType::A);
+    assert_eq!(name(&lab.request()), b"\x04EfGh\x07ExAmPlE\x00");
+}
+
+#[test]
+fn the_first_answer_calls_the_other_requests_off() {
+    let mut lab = Lab::new(config());
+    let client = lab.ask("a.corp.", RecordType::A);
+    let requests = lab.requests();
+    lab.reply(&requests[0], reply(&requests[0].message, "192.0.2.1"));
+    assert_eq!(lab.code(client), ResponseCode::NoError);
+    let cancelled: Vec<_> = std::iter::from_fn(|| lab.engine.poll_cancelled()).collect();
+    assert_eq!(cancelled, [requests[1].id]);
+    // A portal that opens, another network and a deadline do so for all.
+    let ends: [fn(&mut Lab); 3] = [
+        |lab| lab.engine.set_portal(Some(lab.now + QUERY_DEADLINE), lab.now),
+        |lab| lab.engine.flush(lab.now),
+        |lab| lab.pass(QUERY_DEADLINE),
+    ];
+    for end in ends {
+        let mut lab = Lab::new(config());
+        lab.ask("a.corp.", RecordType::A);
+        let requests = lab.requests();
+        end(&mut lab);
+        let cancelled: Vec<_> = std::iter::from_fn(|| lab.engine.poll_cancelled()).collect();
+        assert_eq!(cancelled, [requests[0].id, requests[1].id]);
+    }
 }
 
 #[test]

@@ -4,16 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{RData, RecordType};
-use weft_model::DnsSource;
+use weft_model::{DnsSource, ExtendedError};
 
 use super::bytes;
 use super::lab::{Lab, addresses, alias, config, ip, record, reply, reply_with};
 use super::{address, query, with_edns};
-use crate::{ClientId, DnsConfig, HostsFile, MAX_LOG, Protocol, Target, Way};
-
-fn system() -> Vec<std::net::IpAddr> {
-    vec![ip("192.168.1.1")]
-}
+use crate::{ClientId, DnsConfig, HostsFile, MAX_LOG, Protocol, Target, UpstreamErrorKind, Way, message};
 
 #[test]
 fn the_hosts_file_answers_for_its_names_and_for_them_alone() {
@@ -86,31 +82,6 @@ fn a_captive_portal_takes_every_name_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn who_would_answer_is_explained() {
-    let mut lab = Lab::new(config());
-    lab.engine.set_hosts(HostsFile::parse("192.0.2.1 web.corp\n"));
-    let corp = DnsSource::Fallback {
-        suffix: "corp".to_owned(),
-        servers: vec![ip("192.168.50.53"), ip("192.168.50.54")],
-    };
-    let cases = [
-        ("connectivity-check.weftd", 1, DnsSource::Local),
-        ("web.corp", 1, DnsSource::Hosts),
-        ("web.corp", 15, corp.clone()),
-        ("a.corp", 1, corp),
-        ("x.local", 1, DnsSource::Fallback { suffix: "local".to_owned(), servers: system() }),
-        ("example.com", 1, DnsSource::Doh),
-    ];
-    for (name, kind, expected) in cases {
-        assert_eq!(lab.engine.explain(&name.parse().unwrap(), kind, lab.now), expected, "{name}");
-    }
-    lab.engine.set_portal(Some(lab.now + Duration::from_secs(9)), lab.now);
-    let source = lab.engine.explain(&"web.corp".parse().unwrap(), 1, lab.now);
-    assert_eq!(source, DnsSource::Portal { servers: system() });
-    assert_eq!(lab.stats().queries, 0, "it changes nothing");
-}
-
-#[test]
 fn a_look_up_says_who_answered_and_which_entry_matched() {
     let mut lab = Lab::new(DnsConfig { hosts: vec!["*.cdn.net".parse().unwrap()], hold: false, ..config() });
     let wire = bytes(&with_edns(query(1, "www.Example.", RecordType::A), 1232));
@@ -161,7 +132,7 @@ fn the_log_is_off_bounded_and_emptied() {
     lab.ask("a.example.", RecordType::A);
     lab.ask_with_edns("b.example.", RecordType::TXT);
     let request = lab.request();
-    lab.fail(&request, crate::UpstreamErrorKind::TimedOut);
+    lab.fail(&request, UpstreamErrorKind::TimedOut);
     let log = lab.engine.log();
     let told: Vec<_> = log
         .iter()
@@ -188,4 +159,51 @@ fn the_log_is_off_bounded_and_emptied() {
     lab.engine.set_log(false, wall, lab.now);
     lab.engine.set_log(true, wall, lab.now);
     assert!(lab.engine.log().is_empty());
+}
+
+#[test]
+fn the_log_says_why_to_whoever_asks_without_edns() {
+    let mut lab = Lab::new(DnsConfig { hosts: vec!["exact.example".parse().unwrap()], ..config() });
+    lab.engine.set_log(true, SystemTime::UNIX_EPOCH, lab.now);
+    let failed = lab.ask("a.example.", RecordType::A);
+    let request = lab.request();
+    lab.fail(&request, UpstreamErrorKind::TimedOut);
+    assert_eq!(lab.code(failed), ResponseCode::ServFail);
+    for name in ["b.example.", "exact.example."] {
+        let client = lab.ask(name, RecordType::A);
+        let request = lab.request();
+        let told = message::info_code::PROHIBITED;
+        let mut asked = request.message.clone();
+        asked[11] = 1;
+        asked.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
+        let mut answer = reply(&asked, "192.0.2.1");
+        let error = ExtendedError { code: told, text: "not here".to_owned() };
+        assert!(message::add_extended_error(&mut answer, &asked, &error));
+        lab.reply(&request, answer);
+        for learnt in lab.learnt() {
+            lab.release(learnt.hold, Ok(()));
+        }
+        assert!(lab.answer(client).edns.is_none(), "it did not ask by EDNS");
+    }
+    let codes: Vec<_> =
+        lab.engine.log().into_iter().map(|entry| entry.error.map(|error| error.code)).collect();
+    let told = Some(message::info_code::PROHIBITED);
+    assert_eq!(codes, [Some(message::info_code::NO_REACHABLE_AUTHORITY), told, told]);
+}
+
+#[test]
+fn look_ups_that_nobody_asks_after_take_no_place_from_others() {
+    let mut lab = Lab::new(config());
+    lab.engine.set_hosts(HostsFile::parse("192.0.2.1 web.corp\n"));
+    let wire = bytes(&query(1, "web.corp.", RecordType::A));
+    for number in 0..100 {
+        lab.engine.trace(ClientId(number));
+        let mut answer = Vec::new();
+        let _ = lab.engine.handle_query(ClientId(number), Protocol::Udp, &wire, &mut answer, lab.now);
+        if number == 99 {
+            let lookup = lab.engine.lookup_of(ClientId(number), &answer, Duration::ZERO).unwrap();
+            assert_eq!(lookup.source, DnsSource::Hosts);
+            assert!(lab.engine.lookup_of(ClientId(0), &answer, Duration::ZERO).is_none(), "long forgotten");
+        }
+    }
 }

@@ -142,11 +142,20 @@ fn the_chain_and_all_addresses_are_found() {
     let found = resolved(&wire).unwrap();
     let names: Vec<String> = found.owners.iter().map(ToString::to_string).collect();
     assert_eq!(names, ["www.example", "b"]);
-    assert_eq!(found.canonical.to_string(), "c");
-    let expected =
-        [("192.0.2.5", 40), ("192.0.2.6", 40), ("2001:db8::1", 40), ("192.0.2.1", 50), ("192.0.2.4", 0)]
-            .map(|(ip, ttl)| (ip.parse::<IpAddr>().unwrap(), Duration::from_secs(ttl)));
+    let address = |ip: &str, ttl| (ip.parse::<IpAddr>().unwrap(), Duration::from_secs(ttl));
+    let expected = [
+        ("192.0.2.5", 40),
+        ("192.0.2.6", 40),
+        ("2001:db8::1", 40),
+        ("192.0.2.1", 50),
+        // Of a foreign owner: not every client compares that.
+        ("192.0.2.2", 50),
+        ("192.0.2.4", 0),
+    ]
+    .map(|(ip, ttl)| address(ip, ttl));
     assert_eq!(found.addresses, expected);
+    let (ip, ttl) = address("192.0.2.4", 0);
+    assert_eq!(found.additional, [(Name::parse("e").unwrap(), ip, ttl)]);
     let circle = message(
         0x81,
         1,
@@ -188,4 +197,36 @@ fn the_case_of_a_question_is_random_and_compared() {
     randomise_case(&mut asked, &[0xff]);
     assert_eq!(asked[12..25], *b"\x03WWW\x07EXAMPle\0", "letters without a bit stay");
     assert!(!has_same_question(b"short", b"short"));
+}
+
+#[test]
+fn a_name_of_many_pointers_is_not_sound() {
+    for (pointers, sound) in [(1, true), (127, true), (128, false), (1000, false)] {
+        // In opaque data: a label and the root, then pointers, each to the one before it.
+        let mut data = b"\x01a\0".to_vec();
+        let start = QUERY.len() + 12;
+        let mut target = start;
+        for _ in 1..pointers {
+            let here = start + data.len();
+            data.extend_from_slice(&(0xc000 | u16::try_from(target).unwrap()).to_be_bytes());
+            target = here;
+        }
+        let last = (0xc000 | u16::try_from(target).unwrap()).to_be_bytes();
+        let first = record(b"\xc0\x0c", 65_280, 60, &data);
+        let owned = record(&last, 1, 60, &[192, 0, 2, 1]);
+        let wire = message(0x81, 1, [&[&first, &owned], &[], &[]]);
+        assert_eq!(is_sound(&wire), sound, "{pointers}");
+        let at = wire.len() - owned.len();
+        assert_eq!(Name::expand(&wire, at).is_some(), sound, "{pointers}");
+        let found = Name::expand(&wire, at).map(|(name, end)| (name.to_string(), end));
+        assert_eq!(found, sound.then(|| ("a".to_owned(), at + 2)));
+    }
+}
+
+#[test]
+fn an_answer_of_ours_has_few_addresses() {
+    let many: Vec<IpAddr> = (0..100_000_u32).map(|at| std::net::Ipv4Addr::from_bits(at).into()).collect();
+    let answer = addresses(QUERY, &many, 1);
+    assert_eq!(parse(&answer).answers.len(), 64);
+    assert!(is_well_formed(&answer));
 }
