@@ -15,6 +15,9 @@ const PROFILE: &str = r#"{"fallback_domains": [{"suffix": "corp"}]}"#;
 /// A second resolver in the LAN, as a lease may name one; it is the first one by another address.
 const SECOND: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 21);
 
+/// How often a replaced file is watched being set again: less than what Weft puts up with within a minute.
+const ANSWERED: usize = 3;
+
 /// Connect, disconnect, and what others do in between.
 fn lives_with(way: Way) {
     netlab::run(move |lab| {
@@ -40,6 +43,48 @@ fn lives_with(way: Way) {
         // The LAN's resolver does not answer by its second address where it is asked by the first one's, so that only
         // the settings tell.
         assert_leased(&world)
+    });
+}
+
+/// A program that replaces the file some times is answered, one that never ends is not, and the user is told of it.
+#[test]
+fn a_plain_file_that_another_program_keeps_replacing() {
+    netlab::run(|lab| {
+        let world = World::new(lab, Way::File, PROFILE)?;
+        world.setup.device.connect()?;
+        let ours = world.setup.device.traces()?.resolv_conf;
+        let warnings = || Ok::<_, anyhow::Error>(world.setup.device.status()?["warnings"].to_string());
+        assert!(!warnings()?.contains("keeps replacing"), "{}", warnings()?);
+        let replace = |number: usize| -> Result<()> {
+            let text = format!("# Written by another program, {number}\\nnameserver {SECOND}");
+            world
+                .host()
+                .sh(&format!("printf '{text}\\n' > /etc/other && mv /etc/other /etc/resolv.conf"))
+                .map(drop)
+        };
+        for number in 0..ANSWERED {
+            replace(number)?;
+            netlab::eventually(PATIENCE, format!("the file is Weft's again, {number}"), || {
+                world.host().read_file("/etc/resolv.conf").is_ok_and(|now| now == ours)
+            })?;
+            world.assert_by_weft()?;
+            assert!(!warnings()?.contains("keeps replacing"), "{}", warnings()?);
+        }
+        let mut number = ANSWERED;
+        netlab::eventually(PATIENCE, "the user is warned", || {
+            if world.host().read_file("/etc/resolv.conf")? == ours {
+                replace(number)?;
+                number += 1;
+            }
+            let warnings = warnings()?;
+            anyhow::ensure!(warnings.contains("keeps replacing"), "{number} times: {warnings}");
+            Ok(())
+        })?;
+        // It was given in to, and stays so.
+        let theirs = world.host().read_file("/etc/resolv.conf")?;
+        assert!(theirs.contains(&format!("Written by another program, {}", number - 1)), "{theirs}");
+        assert!(world.setup.device.weft(&["status"])?.contains("keeps replacing"));
+        Ok(())
     });
 }
 
