@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench fuzz build install uninstall needs needs-all
+.PHONY: help demo test test-all bench fuzz build install uninstall needs needs-all needs-bench
 
 KEEP ?=
 export KEEP
@@ -17,6 +17,9 @@ needs:
 needs-all:
 	@build-scripts/needs test-all
 
+needs-bench:
+	@build-scripts/needs bench
+
 build:
 	cargo build --release --locked -p weftd -p weft-cli -p weft-gateway
 
@@ -29,7 +32,7 @@ test: needs
 test-all: needs-all
 	@build-scripts/test-all
 
-bench: needs-all
+bench: needs-bench
 	@build-scripts/bench
 
 # make fuzz TIME=600 TARGET=wg_quick (every target where none is named)

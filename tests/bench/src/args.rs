@@ -1,103 +1,58 @@
 //! What the user asked for.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand};
 
-use crate::contender::Contender;
+use crate::dns::DnsArgs;
+use crate::tunnel::TunnelArgs;
 
-/// Measures Weft beside the tunnels that users would pick instead, each at both ends, in turns.
+/// How long a quick run waits for a quiet machine at most, in seconds.
+const QUICK_PATIENCE: u32 = 20;
+
+/// Measures Weft beside what users would pick instead, in turns: tunnels and DNS proxies, both where none is named.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "weft-bench", version)]
 pub(crate) struct Args {
-    /// How often each figure is measured; the median counts.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(crate) rounds: u32,
-    /// How long each transfer takes, in seconds.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3600))]
-    pub(crate) seconds: u32,
-    /// How long the idle tunnels are watched, in seconds.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
-    pub(crate) idle_seconds: u32,
-    /// Measures this tunnel or kind of figure alone; may be given several times.
-    #[arg(long, value_enum, value_name = "NAME")]
-    pub(crate) only: Vec<Only>,
     /// One short round, to see that everything works.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) quick: bool,
     /// How long to spend, altogether and at most, on waiting for a quiet machine and on repeating what was
     /// disturbed, in seconds.
-    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 240, value_name = "SECONDS", global = true)]
     pub(crate) patience: u32,
-    /// TCP's congestion control at both ends.
-    #[arg(long, default_value = "cubic", value_name = "NAME")]
-    pub(crate) congestion: String,
     /// Where to write the figures.
-    #[arg(long, default_value = "target/bench/results.json", value_name = "FILE")]
+    #[arg(long, default_value = "target/bench/results.json", value_name = "FILE", global = true)]
     pub(crate) output: PathBuf,
+    #[command(subcommand)]
+    kind: Option<Kind>,
 }
 
-/// What `--only` may name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Only {
-    /// Weft's daemon and gateway.
-    Weft,
-    /// Weft's data plane alone, without daemon and gateway.
-    TunnelPair,
-    /// The Go implementation by WireGuard's authors.
-    WireguardGo,
-    /// Mullvad's.
-    Gotatun,
-    /// Cloudflare's.
-    Boringtun,
-    /// Bytes a second, their cost in processor time, and the memory they took.
-    Throughput,
-    /// Memory and wake-ups of connected tunnels that nobody uses.
-    Idle,
-    /// Round-trip times, idle and beside a transfer.
-    Latency,
-}
-
-impl Only {
-    fn contender(self) -> Option<Contender> {
-        use netlab::peers::Implementation::{Boringtun, Gotatun, WireGuardGo};
-        match self {
-            Self::Weft => Some(Contender::Weft),
-            Self::TunnelPair => Some(Contender::TunnelPair),
-            Self::WireguardGo => Some(Contender::Peer(WireGuardGo)),
-            Self::Gotatun => Some(Contender::Peer(Gotatun)),
-            Self::Boringtun => Some(Contender::Peer(Boringtun)),
-            Self::Throughput | Self::Idle | Self::Latency => None,
-        }
-    }
+/// What is measured.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Kind {
+    /// Tunnels, each at both ends.
+    Tunnel(TunnelArgs),
+    /// DNS proxies on the device.
+    Dns(DnsArgs),
 }
 
 impl Args {
-    /// Shortens everything where `--quick` asks for it.
+    /// What is wanted, in its order.
     #[must_use]
-    pub(crate) fn settled(mut self) -> Self {
-        if self.quick {
-            self.rounds = 1;
-            self.seconds = self.seconds.min(2);
-            self.idle_seconds = self.idle_seconds.min(5);
-            self.patience = self.patience.min(20);
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        match &self.kind {
+            Some(kind) => vec![kind.clone()],
+            None => vec![Kind::Tunnel(TunnelArgs::default()), Kind::Dns(DnsArgs::default())],
         }
-        self
     }
 
-    /// Whether the figures of a kind are wanted.
+    /// How long to spend on waiting and repeating.
     #[must_use]
-    pub(crate) fn wants(&self, kind: Only) -> bool {
-        let mut kinds = self.only.iter().filter(|only| only.contender().is_none()).peekable();
-        kinds.peek().is_none() || kinds.any(|only| *only == kind)
-    }
-
-    /// The tunnels that are wanted, in their order.
-    #[must_use]
-    pub(crate) fn contenders(&self) -> Vec<Contender> {
-        let named = self.only.iter().filter_map(|only| only.contender()).collect::<Vec<_>>();
-        let wanted = |contender: &Contender| named.is_empty() || named.contains(contender);
-        Contender::ALL.into_iter().filter(wanted).collect()
+    pub(crate) fn patience(&self) -> Duration {
+        let seconds = if self.quick { self.patience.min(QUICK_PATIENCE) } else { self.patience };
+        Duration::from_secs(u64::from(seconds))
     }
 }
 
@@ -106,33 +61,21 @@ mod tests {
     use super::*;
 
     fn args(words: &str) -> Args {
-        Args::try_parse_from(std::iter::once("weft-bench").chain(words.split_whitespace())).unwrap().settled()
+        Args::try_parse_from(std::iter::once("weft-bench").chain(words.split_whitespace())).unwrap()
     }
 
     #[test]
-    fn only_narrows_tunnels_and_kinds_apart() {
-        let all = args("");
-        assert_eq!(all.contenders(), Contender::ALL);
-        assert!(all.wants(Only::Throughput) && all.wants(Only::Idle) && all.wants(Only::Latency));
-        let one = args("--only weft --only wireguard-go");
-        assert_eq!(one.contenders().len(), 2);
-        assert!(one.wants(Only::Idle));
-        let kind = args("--only idle");
-        assert_eq!(kind.contenders(), Contender::ALL);
-        assert!(kind.wants(Only::Idle) && !kind.wants(Only::Throughput));
+    fn both_kinds_are_measured_where_none_is_named() {
+        assert!(matches!(args("").kinds()[..], [Kind::Tunnel(_), Kind::Dns(_)]));
+        assert!(matches!(args("dns --quick").kinds()[..], [Kind::Dns(_)]));
+        assert!(matches!(args("--quick tunnel").kinds()[..], [Kind::Tunnel(_)]));
     }
 
     #[test]
-    fn quick_is_one_round_and_never_longer_than_asked() {
-        let quick = args("--quick --seconds 1 --rounds 9");
-        assert_eq!((quick.rounds, quick.seconds, quick.idle_seconds), (1, 1, 5));
-    }
-
-    #[test]
-    fn senseless_values_are_refused() {
-        for words in ["--rounds 0", "--seconds 0", "--only nobody"] {
-            let words = std::iter::once("weft-bench").chain(words.split_whitespace());
-            assert!(Args::try_parse_from(words).is_err());
+    fn quick_runs_have_little_patience_wherever_the_word_stands() {
+        for words in ["--quick", "dns --quick", "--quick dns"] {
+            assert_eq!(args(words).patience(), Duration::from_secs(QUICK_PATIENCE.into()));
         }
+        assert_eq!(args("tunnel --patience 7 --quick").patience(), Duration::from_secs(7));
     }
 }

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::contender::Contender;
-
 /// Something that is measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Figure {
@@ -33,13 +31,13 @@ impl Figure {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Samples {
     figures: Vec<Figure>,
-    values: BTreeMap<(String, Contender), Vec<f64>>,
+    values: BTreeMap<(String, &'static str), Vec<f64>>,
 }
 
 impl Samples {
-    /// Adds one.
-    pub(crate) fn add(&mut self, figure: Figure, contender: Contender, value: f64) {
-        self.values.entry((figure.name.clone(), contender)).or_default().push(value);
+    /// Adds one of an entrant, which is known by its name.
+    pub(crate) fn add(&mut self, figure: Figure, entrant: &'static str, value: f64) {
+        self.values.entry((figure.name.clone(), entrant)).or_default().push(value);
         if !self.figures.contains(&figure) {
             self.figures.push(figure);
         }
@@ -51,16 +49,16 @@ impl Samples {
         &self.figures
     }
 
-    /// The median of a tunnel's samples of a figure.
+    /// The median of an entrant's samples of a figure.
     #[must_use]
-    pub(crate) fn median(&self, figure: &Figure, contender: Contender) -> Option<f64> {
-        median(self.values.get(&(figure.name.clone(), contender))?)
+    pub(crate) fn median(&self, figure: &Figure, entrant: &'static str) -> Option<f64> {
+        median(self.values.get(&(figure.name.clone(), entrant))?)
     }
 
-    /// Whether a tunnel has any sample.
+    /// Whether an entrant has any sample.
     #[must_use]
-    pub(crate) fn has(&self, contender: Contender) -> bool {
-        self.values.keys().any(|(_, of)| *of == contender)
+    pub(crate) fn has(&self, entrant: &str) -> bool {
+        self.values.keys().any(|(_, of)| *of == entrant)
     }
 }
 
@@ -94,13 +92,13 @@ mod tests {
         let mut samples = Samples::default();
         let (up, rss) = (Figure::more("up", "Mbit/s"), Figure::less("rss", "MiB"));
         for value in [1.0, 2.0, 9.0] {
-            samples.add(up.clone(), Contender::Weft, value);
+            samples.add(up.clone(), "weft", value);
         }
-        samples.add(rss.clone(), Contender::TunnelPair, 4.0);
+        samples.add(rss.clone(), "tunnel-pair", 4.0);
         assert_eq!(samples.figures(), [up.clone(), rss.clone()]);
-        assert_eq!(samples.median(&up, Contender::Weft), Some(2.0));
-        assert_eq!(samples.median(&up, Contender::TunnelPair), None);
-        assert!(samples.has(Contender::TunnelPair));
-        assert!(!samples.has(Contender::ALL[2]));
+        assert_eq!(samples.median(&up, "weft"), Some(2.0));
+        assert_eq!(samples.median(&up, "tunnel-pair"), None);
+        assert!(samples.has("tunnel-pair"));
+        assert!(!samples.has("gotatun"));
     }
 }

@@ -79,6 +79,30 @@ pub(crate) fn processor_time(pids: &[u32]) -> Result<Ticks> {
     pids.iter().map(one).sum::<Result<u64>>().map(Ticks)
 }
 
+/// The processor time of all threads of a process, those that have ended left out: to the nanosecond where the kernel
+/// tells (`/proc/PID/task/TID/sched`), else to a clock tick.
+///
+/// # Errors
+///
+/// When it has ended.
+pub(crate) fn thread_time(pid: u32) -> Result<Duration> {
+    let folder = format!("/proc/{pid}/task");
+    let mut sum = Duration::ZERO;
+    for thread in numbers_in(Path::new(&folder))? {
+        let Ok(text) = fs::read_to_string(format!("{folder}/{thread}/sched")) else {
+            return Ok(processor_time(&[pid])?.since(Ticks(0)));
+        };
+        sum += parse_run_time(&text).with_context(|| format!("{folder}/{thread}/sched"))?;
+    }
+    Ok(sum)
+}
+
+fn parse_run_time(sched: &str) -> Option<Duration> {
+    let line = sched.lines().find_map(|line| line.strip_prefix("se.sum_exec_runtime"))?;
+    let milliseconds = line.trim_start().strip_prefix(':')?.trim().parse::<f64>().ok()?;
+    Duration::try_from_secs_f64(milliseconds / 1e3).ok()
+}
+
 #[derive(Debug, PartialEq, Eq)]
 struct Times {
     own: u64,
@@ -118,14 +142,27 @@ fn parse_memory(status: &str) -> Option<Memory> {
 ///
 /// When a process has ended.
 pub(crate) fn sleeps(pids: &[u32]) -> Result<BTreeMap<u32, u64>> {
+    switches(pids, &["voluntary_ctxt_switches"])
+}
+
+/// How often each thread of these processes has left its processor, of its own accord or not, by thread id.
+///
+/// # Errors
+///
+/// When a process has ended.
+pub(crate) fn all_switches(pids: &[u32]) -> Result<BTreeMap<u32, u64>> {
+    switches(pids, &["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"])
+}
+
+fn switches(pids: &[u32], kinds: &[&str]) -> Result<BTreeMap<u32, u64>> {
     let mut threads = BTreeMap::new();
     for pid in pids {
         let folder = format!("/proc/{pid}/task");
         for thread in numbers_in(Path::new(&folder))? {
             // A thread may end meanwhile.
             if let Ok(text) = fs::read_to_string(format!("{folder}/{thread}/status")) {
-                let count = status_field(&text, "voluntary_ctxt_switches").context("a thread's status")?;
-                threads.insert(thread, count);
+                let counts = kinds.iter().map(|kind| status_field(&text, kind));
+                threads.insert(thread, counts.sum::<Option<u64>>().context("a thread's status")?);
             }
         }
     }
@@ -184,6 +221,13 @@ mod tests {
     }
 
     #[test]
+    fn run_time_is_in_milliseconds() {
+        let sched = "dnsmasq (42, #threads: 1)\n---\nse.exec_start    :   9.5\nse.sum_exec_runtime    :   1234.567890\n";
+        assert_eq!(parse_run_time(sched), Some(Duration::from_nanos(1_234_567_890)));
+        assert_eq!(parse_run_time("se.exec_start : 9.5\n"), None);
+    }
+
+    #[test]
     fn sleeps_count_per_thread() {
         let earlier = BTreeMap::from([(1, 10), (2, 20), (3, 30)]);
         let later = BTreeMap::from([(1, 15), (2, 20), (4, 7)]);
@@ -203,6 +247,7 @@ mod tests {
         let memory = memory(&own).unwrap();
         assert!(memory.resident > 0 && memory.peak >= memory.resident / 2);
         assert!(!sleeps(&own).unwrap().is_empty());
+        assert!(thread_time(std::process::id()).unwrap() > Duration::ZERO);
         assert!(visible_processes().unwrap() >= processor_time(&own).unwrap());
         assert!(machine_busy().unwrap() > Ticks(0));
     }

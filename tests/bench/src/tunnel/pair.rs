@@ -8,8 +8,8 @@ use anyhow::{Context, Result, anyhow};
 use netlab::peers::Keys;
 use netlab::{Host, Process};
 
-use crate::contender::Raised;
-use crate::field::{DEVICE, FAR, Field, INSIDE, UPLINK};
+use super::contender::Raised;
+use super::field::{DEVICE, FAR, Field, INSIDE, UPLINK};
 
 const PROGRAM: &str = "weft-tunnel-pair";
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::Result;
 use netlab::Lab;
 
-use crate::args::{Args, Only};
-use crate::contender::{Contender, Raised};
-use crate::field::Field;
+use super::args::{Only, TunnelArgs};
+use super::contender::{Contender, Raised};
+use super::field::Field;
+use super::iperf::{self, Transfer, Way};
 use crate::figures::{Figure, Samples, median};
-use crate::iperf::{self, Transfer, Way};
 use crate::procfs;
 use crate::quiet::Quiet;
 
@@ -31,7 +31,7 @@ pub(crate) fn turn(
     lab: &Lab,
     contender: Contender,
     mtu: u16,
-    args: &Args,
+    args: &TunnelArgs,
     quiet: &mut Quiet,
     samples: &mut Samples,
 ) -> Result<()> {
@@ -48,7 +48,11 @@ pub(crate) fn turn(
         if first_mtu {
             for (end, pids) in [("device", &raised.device), ("far", &raised.far)] {
                 let peak = procfs::memory(pids)?.peak;
-                samples.add(Figure::less(format!("memory-peak-{end}"), "MiB"), contender, peak as f64 / MIB);
+                samples.add(
+                    Figure::less(format!("memory-peak-{end}"), "MiB"),
+                    contender.name(),
+                    peak as f64 / MIB,
+                );
             }
         }
     }
@@ -65,7 +69,7 @@ fn throughput(
     contender: Contender,
     mtu: u16,
     way: Way,
-    args: &Args,
+    args: &TunnelArgs,
     quiet: &mut Quiet,
     samples: &mut Samples,
 ) -> Result<()> {
@@ -81,19 +85,19 @@ fn throughput(
         let spent = procfs::processor_time(&pids)?.since(before);
         Ok((transferred.bits_per_second / 1e6, spent.as_secs_f64() / (transferred.bytes / 1e9)))
     })?;
-    samples.add(Figure::more(format!("tcp-{name}-{mtu}"), "Mbit/s"), contender, rate);
-    samples.add(Figure::less(format!("cpu-{name}-{mtu}"), "s/GB"), contender, cost);
+    samples.add(Figure::more(format!("tcp-{name}-{mtu}"), "Mbit/s"), contender.name(), rate);
+    samples.add(Figure::less(format!("cpu-{name}-{mtu}"), "s/GB"), contender.name(), cost);
     Ok(())
 }
 
-fn transfer(way: Way, args: &Args) -> Transfer {
+fn transfer(way: Way, args: &TunnelArgs) -> Transfer {
     Transfer { way, seconds: args.seconds, congestion: args.congestion.clone() }
 }
 
 fn idle_latency(field: &Field, contender: Contender, quiet: &mut Quiet, samples: &mut Samples) -> Result<()> {
     let times = quiet.measure(|| iperf::ping(&field.device, PINGS, Duration::from_millis(10)))?;
     if let Some(time) = median(&times) {
-        samples.add(Figure::less("rtt-idle", "us"), contender, time * 1e3);
+        samples.add(Figure::less("rtt-idle", "us"), contender.name(), time * 1e3);
     }
     Ok(())
 }
@@ -101,7 +105,7 @@ fn idle_latency(field: &Field, contender: Contender, quiet: &mut Quiet, samples:
 fn busy_latency(
     field: &Field,
     contender: Contender,
-    args: &Args,
+    args: &TunnelArgs,
     quiet: &mut Quiet,
     samples: &mut Samples,
 ) -> Result<()> {
@@ -114,7 +118,7 @@ fn busy_latency(
         Ok(times)
     })?;
     if let Some(time) = median(&times) {
-        samples.add(Figure::less("rtt-busy", "us"), contender, time * 1e3);
+        samples.add(Figure::less("rtt-busy", "us"), contender.name(), time * 1e3);
     }
     Ok(())
 }
@@ -127,7 +131,7 @@ fn busy_latency(
 pub(crate) fn idle(
     lab: &Lab,
     contenders: &[Contender],
-    args: &Args,
+    args: &TunnelArgs,
     samples: &mut Samples,
     failed: &mut dyn FnMut(Contender, anyhow::Error),
 ) -> Result<()> {
@@ -150,8 +154,8 @@ pub(crate) fn idle(
         for (end, pids, before) in [("device", &raised.device, device), ("far", &raised.far, far)] {
             let memory = procfs::memory(pids)?.resident as f64 / MIB;
             let wakes = procfs::sleeps_between(before, &procfs::sleeps(pids)?) as f64 / minutes;
-            samples.add(Figure::less(format!("memory-idle-{end}"), "MiB"), *contender, memory);
-            samples.add(Figure::less(format!("wakeups-idle-{end}"), "1/min"), *contender, wakes);
+            samples.add(Figure::less(format!("memory-idle-{end}"), "MiB"), contender.name(), memory);
+            samples.add(Figure::less(format!("wakeups-idle-{end}"), "1/min"), contender.name(), wakes);
         }
     }
     Ok(())

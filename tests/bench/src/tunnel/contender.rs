@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use netlab::eventually;
 use netlab::peers::{Implementation, Keys, Remote, WireGuardPeer};
 
-use crate::field::{FAR, Field, INSIDE, SINK, UPLINK};
-use crate::{pair, weft};
+use super::field::{FAR, Field, INSIDE, SINK, UPLINK};
+use super::{pair, weft};
 
 const PORT: u16 = 2408;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(30);

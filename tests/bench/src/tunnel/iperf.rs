@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use netlab::{Host, Process};
 use serde::Deserialize;
 
-use crate::field::{Field, SINK};
+use super::field::{Field, SINK};
 
 const SOON: Duration = Duration::from_secs(20);
 
