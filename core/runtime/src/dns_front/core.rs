@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
@@ -14,6 +14,7 @@ use super::entropy::SystemIds;
 use super::hosts::Hosts;
 use super::packet::Reply;
 use super::resolve::Resolve;
+use super::sleep::{Sleep, asleep};
 use crate::sockets::{AnsweringSocket, Batch};
 
 /// The most answers that wait for somebody to ask which addresses they hold: as many as queries are in flight. What is
@@ -47,7 +48,7 @@ impl Client {
 
 pub(super) struct Core {
     state: Mutex<State>,
-    hosts: Mutex<Hosts>,
+    pub(super) hosts: Mutex<Hosts>,
     /// The requests or the deadline of [`State`] are others.
     wake: Notify,
     learnt: Notify,
@@ -56,6 +57,7 @@ pub(super) struct Core {
 pub(super) struct State {
     pub(super) engine: Engine,
     resolve: Arc<dyn Resolve>,
+    pub(super) sleep: Sleep,
     /// Datagrams that answered nothing that was asked, of resolvers that were asked before too.
     mismatched: u64,
     clients: HashMap<ClientId, Client>,
@@ -145,6 +147,7 @@ impl Core {
         let state = State {
             engine,
             resolve,
+            sleep: Sleep::new(asleep),
             mismatched: 0,
             clients: HashMap::new(),
             next_client: 0,
@@ -186,13 +189,26 @@ impl Core {
     /// Does what brings queries to the engine, after a look at the hosts file.
     pub(super) fn queries<T>(&self, act: impl FnOnce(&mut State, Instant) -> T) -> T {
         let now = Instant::now();
-        let hosts = lock(&self.hosts).look(now);
+        self.look_at_hosts(now);
         self.with_at(now, |state, now| {
-            if let Some(hosts) = hosts {
-                state.engine.set_hosts(hosts);
+            if state.sleep.is_over() {
+                state.engine.forget();
+                state.resolve.reset();
             }
             act(state, now)
         })
+    }
+
+    /// Nobody waits for another's look: a long file takes long to read.
+    fn look_at_hosts(&self, now: Instant) {
+        let mut hosts = match self.hosts.try_lock() {
+            Ok(hosts) => hosts,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if let Some(file) = hosts.look(now) {
+            self.with_at(now, |state, _| state.engine.set_hosts(file));
+        }
     }
 
     /// Does something with the engine, and then what comes of it. System calls are left for after the lock.
@@ -234,7 +250,6 @@ impl Core {
         let mut hosts = lock(&self.hosts);
         if hosts.path() != path.as_deref() {
             *hosts = Hosts::new(path);
-            drop(hosts);
             self.with(|state, _| state.engine.set_hosts(weft_dns::HostsFile::default()));
         }
     }

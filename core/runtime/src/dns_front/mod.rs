@@ -18,6 +18,7 @@ mod lookup;
 mod packet;
 mod port;
 mod resolve;
+mod sleep;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -75,6 +76,7 @@ pub struct DnsProxy {
     core: Arc<Core>,
     addresses: Vec<SocketAddr>,
     connections: tcp::Connections,
+    listeners: Vec<Arc<tcp::Listener>>,
     threads: udp::Threads,
     tasks: JoinSet<()>,
 }
@@ -100,15 +102,17 @@ impl DnsProxy {
         let bound = bind_all(listen)?;
         let core = Core::new(config, resolve);
         let (mut threads, mut tasks) = (udp::Threads::default(), JoinSet::new());
-        let mut addresses = Vec::new();
+        let (mut addresses, mut listeners) = (Vec::new(), Vec::new());
         let connections = tcp::Connections::new();
         for (address, udp, tcp) in bound {
             addresses.push(address);
             threads.serve(udp, Arc::clone(&core)).map_err(DnsProxyError::Thread)?;
-            tasks.spawn(tcp::serve(tcp, Arc::clone(&core), connections.clone()));
+            let listener = Arc::new(tcp::Listener::new(tcp));
+            listeners.push(Arc::clone(&listener));
+            tasks.spawn(tcp::serve(listener, Arc::clone(&core), connections.clone()));
         }
         tasks.spawn(drive::drive(Arc::clone(&core)));
-        Ok(Self { core, addresses, connections, threads, tasks })
+        Ok(Self { core, addresses, connections, listeners, threads, tasks })
     }
 
     /// A front that takes queries out of IP packets. Called within a tokio runtime.
@@ -205,6 +209,10 @@ impl DnsProxy {
 impl Drop for DnsProxy {
     fn drop(&mut self) {
         drop(std::mem::take(&mut self.threads));
+        // The tasks end when the runtime comes to them; the next proxy may want the addresses before.
+        for listener in &self.listeners {
+            listener.close();
+        }
         self.tasks.abort_all();
         // Whoever still holds the core, such as a look-up, must not hold the sockets with it.
         self.core.close();

@@ -1,11 +1,13 @@
 //! Queries by a stream (RFC 7766): several on a connection, answered in the order in which their answers come.
 
 use std::io;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -44,8 +46,31 @@ impl Connections {
     }
 }
 
+/// A listening socket that can be closed while somebody waits for its connections.
+pub(super) struct Listener(Mutex<Option<TcpListener>>);
+
+impl Listener {
+    pub(super) fn new(socket: TcpListener) -> Self {
+        Self(Mutex::new(Some(socket)))
+    }
+
+    /// The next connection; none comes any more once it is closed.
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        std::future::poll_fn(|context| {
+            let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            socket.as_ref().map_or(Poll::Pending, |socket| socket.poll_accept(context))
+        })
+        .await
+    }
+
+    /// Closes it at once.
+    pub(super) fn close(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
 /// Takes connections until it is dropped, and all of them with it.
-pub(super) async fn serve(listener: TcpListener, core: Arc<Core>, connections: Connections) {
+pub(super) async fn serve(listener: Arc<Listener>, core: Arc<Core>, connections: Connections) {
     let mut open = JoinSet::new();
     loop {
         let accepted = tokio::select! {

@@ -2,15 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use weft_dns::{MAX_IN_FLIGHT, message};
+use weft_dns::{DnsConfig, MAX_IN_FLIGHT, message};
 
 use super::bench::{
-    By, Peer, Scripted, answers, doh, eventually, local, query, read_answer, send, soon, start,
+    By, Peer, Scripted, answers, doh, eventually, local, query, read_answer, send, soon, start, start_with,
 };
+use crate::dns_front::sleep::Sleep;
 use crate::dns_front::tcp::frame;
 use crate::dns_front::{DnsProxy, DnsProxyError};
 
@@ -173,4 +175,48 @@ async fn a_dropped_proxy_leaves_neither_address_nor_thread() {
     assert_eq!(looking.await.unwrap(), None);
     eventually("a thread or a task is left", || core.strong_count() == 0).await;
     DnsProxy::start(&[address], doh(), Arc::new(By(script))).unwrap();
+}
+
+#[tokio::test]
+async fn the_addresses_of_a_dropped_proxy_are_free_at_once() {
+    let script = Scripted::new(10);
+    let former = start(&script);
+    let addresses = former.addresses().to_vec();
+    let mut stream = TcpStream::connect(addresses[0]).await.unwrap();
+    send(&mut stream, &query(1, "a")).await;
+    read_answer(&mut stream).await.unwrap();
+    drop(former);
+    // Nothing has been waited for meanwhile, so that no task of the former's has ended.
+    DnsProxy::start(&addresses, doh(), Arc::new(By(script))).unwrap();
+}
+
+#[tokio::test]
+async fn a_look_at_the_hosts_file_holds_nobody_up() {
+    let proxy = start(&Scripted::new(10));
+    let core = Arc::clone(&proxy.core);
+    let (held, begun) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let looking = std::thread::spawn(move || {
+        let _look = core.hosts.lock().unwrap();
+        held.send(()).unwrap();
+        let _ended = ended.recv();
+    });
+    begun.recv().unwrap();
+    ask_many(proxy.addresses()[0], 0, 1, 1).await;
+    drop(end);
+    looking.join().unwrap();
+}
+
+#[tokio::test]
+async fn what_was_kept_before_a_sleep_is_asked_for_again() {
+    static ASLEEP: AtomicU64 = AtomicU64::new(0);
+    let script = Scripted::new(10);
+    let proxy = start_with(&script, DnsConfig { cache_bytes: 1 << 20, ..doh() });
+    let asleep = || Duration::from_secs(ASLEEP.load(Ordering::SeqCst));
+    proxy.core.with(|state, _| state.sleep = Sleep::new(asleep));
+    for (total, asked) in [(0, 1), (0, 1), (3600, 2), (3600, 2)] {
+        ASLEEP.store(total, Ordering::SeqCst);
+        ask_many(proxy.addresses()[0], 0, 1, 1).await;
+        assert_eq!(script.asked(), asked, "after {total} s of sleep");
+    }
 }
