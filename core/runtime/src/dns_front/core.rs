@@ -1,13 +1,13 @@
 //! The engine behind its lock, and who waits for which answer.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
-use weft_dns::{ClientId, DnsConfig, Engine, Learnt, MAX_IN_FLIGHT, Protocol, Request, Taken};
+use weft_dns::{ClientId, DnsConfig, Engine, Learnt, MAX_IN_FLIGHT, Protocol, Request, RequestId, Taken};
 use weft_model::DnsStats;
 
 use super::entropy::SystemIds;
@@ -69,8 +69,8 @@ pub(super) struct State {
 /// What [`drive`](super::drive::drive) is to do.
 #[derive(Default)]
 pub(super) struct Todo {
-    /// What is under way is of no more use.
-    pub(super) gives_up: bool,
+    /// These, made before, are of no more use.
+    pub(super) cancelled: Vec<RequestId>,
     /// These are to be made.
     pub(super) requests: Vec<Request>,
     /// This is the engine's next deadline.
@@ -116,6 +116,13 @@ impl State {
                 self.learnt.push_back(learnt);
                 settled.learnt = true;
             }
+        }
+        // Before those that are new: these were called off already where they are in vain.
+        let cancelled: HashSet<RequestId> = std::iter::from_fn(|| self.engine.poll_cancelled()).collect();
+        if !cancelled.is_empty() {
+            self.todo.requests.retain(|request| !cancelled.contains(&request.id));
+            self.todo.cancelled.extend(cancelled);
+            settled.wakes = true;
         }
         while let Some(request) = self.engine.poll_request() {
             self.todo.requests.push(request);
@@ -258,10 +265,7 @@ impl Core {
         self.with(|state, now| {
             state.engine.flush(now);
             state.resolve.reset();
-            state.todo.gives_up = true;
-            state.todo.requests.clear();
         });
-        self.wake.notify_one();
     }
 
     /// What the driver is to do from now on. The deadline stays, so that it is not told of it again.

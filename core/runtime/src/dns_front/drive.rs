@@ -1,9 +1,10 @@
 //! Makes the engine's requests and keeps its time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use weft_dns::{RequestId, UpstreamError};
 
 use super::core::Core;
@@ -16,15 +17,18 @@ type Done = (RequestId, Result<Vec<u8>, UpstreamError>);
 /// taken under one lock.
 pub(super) async fn drive(core: Arc<Core>) {
     let mut under_way: JoinSet<Done> = JoinSet::new();
+    let mut handles: HashMap<RequestId, AbortHandle> = HashMap::new();
     loop {
         let (todo, resolve) = core.take_todo();
-        if todo.gives_up {
-            under_way.abort_all();
+        for id in todo.cancelled {
+            if let Some(handle) = handles.remove(&id) {
+                handle.abort();
+            }
         }
         for request in todo.requests {
             let resolving = resolve.resolve(request.to, request.message, request.deadline);
             let id = request.id;
-            under_way.spawn(async move { (id, resolving.await) });
+            handles.insert(id, under_way.spawn(async move { (id, resolving.await) }));
         }
         drop(resolve);
         tokio::select! {
@@ -33,9 +37,14 @@ pub(super) async fn drive(core: Arc<Core>) {
                 let mut done = Some(done);
                 core.with(|state, now| {
                     while let Some(one) = done {
-                        // One that was given up or that panicked has no answer; the query's deadline stands.
-                        if let Ok((id, answer)) = one {
-                            state.engine.handle_answer(id, answer, now);
+                        match one {
+                            Ok((id, answer)) => {
+                                handles.remove(&id);
+                                state.engine.handle_answer(id, answer, now);
+                            }
+                            Err(ended) if ended.is_cancelled() => {}
+                            // One that panicked has no answer; the query's deadline stands.
+                            Err(_) => handles.retain(|_, handle| !handle.is_finished()),
                         }
                         done = under_way.try_join_next();
                     }

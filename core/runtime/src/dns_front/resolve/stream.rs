@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,7 @@ pub(super) type Connecting = Pin<Box<dyn Future<Output = io::Result<BoxedStream>
 #[derive(Default)]
 pub(super) struct StreamSlot {
     current: Mutex<Option<Shared>>,
+    heard: Arc<AtomicU64>,
 }
 
 #[derive(Clone)]
@@ -62,7 +64,12 @@ impl StreamSlot {
         }
     }
 
-    /// Gives the connection up; queries under way are lost.
+    /// How often something was heard on its connections so far.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Uses the connection for no further query.
     pub(super) fn reset(&self) {
         self.lock().take();
     }
@@ -78,7 +85,7 @@ impl StreamSlot {
             return shared.clone();
         }
         let (queries, inbox) = mpsc::channel(MAX_UNDER_WAY);
-        let task = Arc::new(AbortOnDrop(tokio::spawn(converse(connect(), inbox))));
+        let task = Arc::new(AbortOnDrop(tokio::spawn(converse(connect(), inbox, Arc::clone(&self.heard)))));
         current.insert(Shared { queries, used: now, fresh: true, _task: task }).clone()
     }
 
@@ -103,9 +110,9 @@ async fn exchange(shared: &Shared, query: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Opens a connection and carries queries until it ends or nobody can ask any more.
-async fn converse(connecting: Connecting, mut inbox: mpsc::Receiver<Asked>) {
+async fn converse(connecting: Connecting, mut inbox: mpsc::Receiver<Asked>, heard: Arc<AtomicU64>) {
     match connecting.await {
-        Ok(stream) => Conversation::new(stream).run(inbox).await,
+        Ok(stream) => Conversation::new(stream, heard).run(inbox).await,
         Err(error) => {
             inbox.close();
             while let Some(asked) = inbox.recv().await {
@@ -122,12 +129,13 @@ struct Conversation {
     received: BytesMut,
     /// By the id that the query has on this connection.
     under_way: HashMap<u16, Asked>,
+    heard: Arc<AtomicU64>,
 }
 
 impl Conversation {
-    fn new(stream: BoxedStream) -> Self {
+    fn new(stream: BoxedStream, heard: Arc<AtomicU64>) -> Self {
         let (reading, writing) = tokio::io::split(stream);
-        Self { reading, writing, received: BytesMut::new(), under_way: HashMap::new() }
+        Self { reading, writing, received: BytesMut::new(), under_way: HashMap::new(), heard }
     }
 
     async fn run(mut self, mut inbox: mpsc::Receiver<Asked>) {
@@ -141,7 +149,10 @@ impl Conversation {
                     None => return,
                 },
                 read = self.reading.read_buf(&mut self.received) => match read {
-                    Ok(1..) => self.take_answers(),
+                    Ok(1..) => {
+                        self.heard.fetch_add(1, Ordering::Relaxed);
+                        self.take_answers();
+                    }
                     _ => return,
                 },
             }

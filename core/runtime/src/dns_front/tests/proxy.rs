@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use tokio::time::timeout;
-use weft_dns::{DnsConfig, Target, message};
+use weft_dns::{DnsConfig, Target, Upstream, message};
 use weft_model::profile::HostPattern;
 
 use super::bench::{
@@ -33,6 +34,43 @@ async fn rules_and_means_change_while_it_runs() {
     // What was under way has been given up: its permit is there for the next.
     script.go.add_permits(1);
     answers(&peer.ask(&query(2, "d")).await, &query(2, "d"), 10);
+}
+
+/// The first of two resolvers answers; the other never does.
+struct OneOfTwo(Arc<AtomicUsize>);
+
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Resolve for OneOfTwo {
+    fn resolve(&self, to: Target, message: Vec<u8>, _: Instant) -> Resolving {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let under_way = Counted(Arc::clone(&self.0));
+        let answers = matches!(to, Target::Plain { server, .. } if server.to_string().ends_with(".1"));
+        Box::pin(async move {
+            let _under_way = under_way;
+            if answers { Ok(answer(&message, 30)) } else { std::future::pending().await }
+        })
+    }
+}
+
+#[tokio::test]
+async fn the_first_answer_gives_the_other_requests_up() {
+    let proxy = start(&Scripted::new(10));
+    let peer = Peer::Address(proxy.addresses()[0]);
+    let under_way = Arc::new(AtomicUsize::new(0));
+    proxy.set_resolve(Arc::new(OneOfTwo(Arc::clone(&under_way))));
+    let servers = ["10.0.0.2", "10.0.0.1", "10.0.0.3"].map(|text| text.parse().unwrap());
+    proxy.set_config(DnsConfig { upstream: Upstream::Plain(servers.to_vec()), ..doh() });
+    for (id, name) in [(1, "a"), (2, "b")] {
+        answers(&peer.ask(&query(id, name)).await, &query(id, name), 30);
+    }
+    eventually("the others go on", || under_way.load(Ordering::SeqCst) == 0).await;
 }
 
 /// "NAME.example A".
