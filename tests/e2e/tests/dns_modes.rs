@@ -1,14 +1,22 @@
 //! Service modes: what of names and packets each one takes, and that no switch between them lets anything slip.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
-use anyhow::Result;
-use netlab::topology::{GATEWAY, INTERFACE, LAN, UPLINK, WEB, WEB_V6};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use netlab::topology::{DEVICE_V6, GATEWAY, INTERFACE, LAN, UPLINK, WEB, WEB_V6};
 use netlab::{Capture, Process, Seen, TCP, UDP};
+use weft_e2e::dns::{Message, Query, ask_udp, kind};
 use weft_e2e::{PATIENCE, Setup};
 
 const WARP: &str = "warp";
 const DNS_ONLY: &str = "1dot1";
 const TRAFFIC_ONLY: &str = "tunnelonly";
+/// The proxy's address that is no loopback address, so that others can route it.
+const PROXY_V6: Ipv6Addr = Ipv6Addr::new(0xfd01, 0xdb8, 0x1111, 0, 0, 0, 0, 2);
+/// How long a neighbour tries to connect: its first try is what counts.
+const REFUSAL: Duration = Duration::from_secs(2);
 
 fn profile(mode: &str) -> String {
     format!(
@@ -92,6 +100,23 @@ fn flood(setup: &Setup) -> Result<Process> {
     host.spawn(host.command_of(["bash", "-c", &line])?)
 }
 
+/// More of the flood's datagrams, of both families, reach their destination from here on.
+fn wait_for_flood(far: &Capture) -> Result<()> {
+    let arrived = || -> Result<[usize; 2]> {
+        far.settle()?;
+        let of = |to: std::net::IpAddr| {
+            far.count(|seen| !seen.outgoing && seen.is_to(to) && seen.has_port(UDP, 9))
+        };
+        Ok([of(WEB.into()), of(WEB_V6.into())])
+    };
+    let before = arrived()?;
+    netlab::eventually(PATIENCE, "the flood arrives", || {
+        let now = arrived()?;
+        anyhow::ensure!(now.iter().zip(before).all(|(now, before)| *now >= before + 2), "{now:?} {before:?}");
+        Ok(())
+    })
+}
+
 fn assert_no_stray(wire: &Capture) -> Result<()> {
     wire.settle()?;
     let strays = wire.matching(|seen| seen.is_to(WEB) || seen.is_to(WEB_V6));
@@ -142,6 +167,7 @@ fn packets_stay_in_the_tunnel_while_the_administrator_switches_dns_off_and_on() 
         let setup = Setup::connected(lab, &profile(WARP))?;
         let before = setup.device.traces()?.resolv_conf;
         let wire = setup.topology.device.capture(INTERFACE)?;
+        let far = setup.topology.web.capture(INTERFACE)?;
         let mut flood = flood(&setup)?;
         for _ in 0..3 {
             for (mode, ours) in [(TRAFFIC_ONLY, false), (WARP, true)] {
@@ -151,9 +177,63 @@ fn packets_stay_in_the_tunnel_while_the_administrator_switches_dns_off_and_on() 
                     setup.device.traces().is_ok_and(|traces| (traces.resolv_conf == before) == ours)
                 })?;
                 wait_for_source(&setup, GATEWAY)?;
+                wait_for_flood(&far).with_context(|| format!("the mode is {mode}"))?;
             }
         }
         flood.kill9()?;
         assert_no_stray(&wire)
+    });
+}
+
+/// A neighbour that routes the proxy's address to the device gets through to it, and hears nothing from the proxy.
+#[test]
+fn no_neighbour_is_answered_by_the_proxy() {
+    netlab::run(|lab| {
+        let setup = Setup::connected(lab, &profile(DNS_ONLY))?;
+        let (device, neighbour) = (setup.device.host(), &setup.topology.lan);
+        neighbour.run([
+            "ip",
+            "-6",
+            "route",
+            "add",
+            &format!("{PROXY_V6}/128"),
+            "via",
+            &DEVICE_V6.to_string(),
+        ])?;
+        let query = Query::new("web.example", kind::A).bytes(5);
+        let (proxy, other) = (SocketAddr::new(PROXY_V6.into(), 53), SocketAddr::new(PROXY_V6.into(), 5300));
+
+        // The way to the device is free: another program there is asked on the same address, and answers.
+        let program = device.inside(|| UdpSocket::bind(other))??;
+        program.set_read_timeout(Some(PATIENCE))?;
+        let echo = std::thread::spawn(move || -> std::io::Result<()> {
+            let mut room = [0; 512];
+            let (length, client) = program.recv_from(&mut room)?;
+            program.send_to(&room[..length], client).map(drop)
+        });
+        assert_eq!(ask_udp(neighbour, other, &query, PATIENCE)?, Some(query.clone()));
+        echo.join().unwrap()?;
+        let listener = device.inside(|| TcpListener::bind(other))??;
+        neighbour.inside(|| TcpStream::connect_timeout(&other, PATIENCE))??;
+        drop(listener);
+
+        let wire = setup.topology.device.capture(INTERFACE)?;
+        let heard = neighbour.inside(|| -> Result<bool> {
+            let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+            socket.connect(proxy)?;
+            socket.send(&query)?;
+            let connection = TcpStream::connect_timeout(&proxy, REFUSAL);
+            Ok(connection.is_ok())
+        })??;
+        assert!(!heard, "a connection was taken");
+        // Whoever asks on the device is answered, behind the neighbour's query in the proxy's queue.
+        let own = ask_udp(device, proxy, &query, PATIENCE)?.context("the device itself has no answer")?;
+        assert_eq!(Message::parse(&own)?.count(kind::A), 1);
+        wire.settle()?;
+        let asked = wire.count(|seen| !seen.outgoing && seen.is_to(PROXY_V6) && seen.has_port(UDP, 53));
+        assert_eq!(asked, 1, "{wire}");
+        let answers = wire.matching(|seen| seen.outgoing && seen.is_from(PROXY_V6) && is_dns(seen));
+        assert!(answers.is_empty(), "{answers:#?}");
+        Ok(())
     });
 }
