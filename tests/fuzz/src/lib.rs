@@ -36,7 +36,7 @@ pub use model::{orchestration_answer, profile_json, wg_quick};
 pub use netstack::netstack_packet;
 pub use packet::{packet_coalesce, packet_icmp, packet_split, packet_translate, packet_view};
 pub use policy::{policy_plan, policy_verdict};
-pub use resolver::resolv_conf;
+pub use resolver::{bus_message, resolv_conf};
 pub use wireguard::wireguard_session;
 
 /// What became of the bytes.
@@ -71,6 +71,7 @@ macro_rules! targets {
 }
 
 targets! {
+    bus_message,
     dns_answer,
     dns_cache,
     dns_engine,

@@ -5,8 +5,10 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails here")]
 
+mod bus;
 mod dns;
 mod dns_engine;
+mod messages;
 mod packets;
 mod scripts;
 mod texts;
@@ -21,9 +23,12 @@ type Seeds = Vec<(&'static str, Vec<u8>)>;
 
 fn seeds() -> BTreeMap<&'static str, Seeds> {
     BTreeMap::from([
+        ("bus_message", bus::seeds()),
         ("dns_answer", dns::client_answer()),
+        ("dns_cache", messages::cache()),
         ("dns_engine", dns_engine::seeds()),
         ("dns_front", scripts::dns_front()),
+        ("dns_message_edit", messages::edit()),
         ("dns_query", dns::query()),
         ("gateway_answer", dns::answer()),
         ("gateway_query", dns::query()),
