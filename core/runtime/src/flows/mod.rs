@@ -67,12 +67,6 @@ impl TunnelNet {
         Ok(Self { shared })
     }
 
-    /// Whether the tunnel is gone, and with it every flow, for good.
-    #[must_use]
-    pub fn is_gone(&self) -> bool {
-        self.shared.lock().check().is_err()
-    }
-
     /// Opens a TCP connection that sends at once what it is given. Dropping the future gives it up.
     ///
     /// # Errors
@@ -105,25 +99,12 @@ impl TunnelNet {
         Ok(stream)
     }
 
-    /// Sends `datagram` to `server` and waits for the first datagram of it. Sends again after 1 s, 2 s, 4 s.
+    /// Sends `datagram` to `server` and waits for the first datagram of it that `fits`; others are passed over, so that a
+    /// forged one does not take the place of the true one. Sends again after 1 s, 2 s, 4 s.
     ///
     /// # Errors
     /// Of kind `TimedOut` at the deadline, `InvalidInput` where the datagram does not fit the MTU, else as for
     /// [`connect_tcp`](Self::connect_tcp).
-    pub async fn udp_exchange(
-        &self,
-        server: SocketAddr,
-        datagram: &[u8],
-        deadline: Instant,
-    ) -> io::Result<Vec<u8>> {
-        self.udp_exchange_where(server, datagram, deadline, |_| true).await
-    }
-
-    /// The same, for the first datagram that `fits`; others are passed over, so that a forged one does not take the
-    /// place of the true one.
-    ///
-    /// # Errors
-    /// The same.
     pub async fn udp_exchange_where(
         &self,
         server: SocketAddr,

@@ -127,10 +127,10 @@ async fn nobody_there_is_refused_or_times_out() {
     assert!(connecting.is_err(), "it waits");
     eventually("an abandoned connection keeps its port", || claimed(&pair.claims[0]) == 0).await;
     let deadline = Instant::now() + Duration::from_millis(50);
-    let error = pair.nets[0].udp_exchange(none, b"?", deadline).await.unwrap_err();
+    let error = pair.nets[0].udp_exchange_where(none, b"?", deadline, |_| true).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     assert_eq!(claimed(&pair.claims[0]), 0);
-    let long = pair.nets[0].udp_exchange(none, &[0; 1300], deadline).await.unwrap_err();
+    let long = pair.nets[0].udp_exchange_where(none, &[0; 1300], deadline, |_| true).await.unwrap_err();
     assert_eq!(long.kind(), io::ErrorKind::InvalidInput);
 }
 
@@ -166,7 +166,6 @@ async fn when_the_tunnel_goes_its_flows_end_with_an_error() {
     assert_eq!(error.kind(), io::ErrorKind::NotConnected);
     let refused = pair.nets[0].connect_tcp(at(1, 0, 443)).await.unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::NotConnected);
-    assert!(pair.nets[0].is_gone() && !pair.nets[1].is_gone());
     eventually("a port stays claimed", || claimed(&pair.claims[0]) == 0).await;
 }
 
