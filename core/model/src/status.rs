@@ -153,7 +153,9 @@ pub enum UserError {
         detail: String,
     },
     /// No query is answered by Weft.
-    #[error("Weft answers no DNS queries at the moment: it is not connected, or the service mode leaves DNS alone")]
+    #[error(
+        "Weft answers no DNS queries at the moment: it is not connected, or the service mode leaves DNS alone"
+    )]
     DnsOff,
     /// Orchestration failed.
     #[error("the gateway's API: {detail}")]

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use weft_ipc::{Access, Listener};
 use weft_model::{FirewallPlan, UserError};
 use weft_platform::{NetworkMonitor, Platform, Watch};
-use weft_runtime::session::{DEFAULT_CACHE_BYTES, Session, SessionConfig};
+use weft_runtime::session::{Session, SessionConfig};
 use weft_runtime::sockets::SocketFactory;
 
 use crate::applier::Applier;
@@ -28,6 +28,10 @@ use crate::{dns_watch, follow, serve};
 
 /// Names that the system knows without asking anybody (hosts(5)).
 const HOSTS_FILE: &str = "/etc/hosts";
+
+/// The most that the DNS cache takes, in bytes: room for 100,000 names of one short answer each, of about 64 bytes with
+/// the index. It takes what its entries need and no more.
+const DNS_CACHE_BYTES: usize = 8 << 20;
 
 /// What a daemon runs on.
 pub(crate) struct Parts {
@@ -164,7 +168,7 @@ fn assemble(
         system_dns,
         hosts_file: Some(HOSTS_FILE.into()),
         sentinels: Vec::new(),
-        dns_cache_bytes: DEFAULT_CACHE_BYTES,
+        dns_cache_bytes: DNS_CACHE_BYTES,
     };
     let session = Session::start(config, Arc::clone(&keeper) as _).map_err(anyhow::Error::new)?;
     let (system, outcomes) = ApplyThread::start(applier).context("the system gives no thread")?;

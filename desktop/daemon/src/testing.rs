@@ -9,8 +9,8 @@ use weft_model::{
     Registration,
 };
 use weft_platform::{
-    Dns, DnsDescription, DnsRecord, DnsStanding, Firewall, Platform, PlatformError, Restored, Routes, SystemDns,
-    TunDevices, Watch,
+    Dns, DnsDescription, DnsRecord, DnsStanding, Firewall, Platform, PlatformError, Restored, Routes,
+    SystemDns, TunDevices, Watch,
 };
 
 /// A wg-quick file for an endpoint where nobody is, on this very host.

@@ -29,8 +29,8 @@ pub use client::{Client, ClientError};
 pub use dns::{DnsFallback, DnsStatus};
 pub use frame::{FrameBuffer, FrameError, MAX_FRAME};
 pub use message::{
-    DiagnosticSection, Diagnostics, DnsSummary, Failure, Hello, LogLine, Permission, RegistrationSummary, Request,
-    Response,
+    DiagnosticSection, Diagnostics, DnsSummary, Failure, Hello, LogLine, Permission, RegistrationSummary,
+    Request, Response,
 };
 pub use peer::{Access, PeerIdentity};
 pub use server::{Connection, Listener, ServerError};

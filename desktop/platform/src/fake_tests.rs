@@ -3,8 +3,8 @@ use std::sync::mpsc;
 use weft_model::{DNS_PROXY_ADDRESSES, DnsPlan};
 
 use super::*;
-use crate::record::{DnsChange, DnsRecord, FileChange};
 use crate::dns_seam::Restored;
+use crate::record::{DnsChange, DnsRecord, FileChange};
 
 fn interface(mtu: u16) -> InterfacePlan {
     InterfacePlan { addresses: vec!["172.16.0.2/32".parse().unwrap()], mtu, metered: false }

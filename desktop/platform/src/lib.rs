@@ -19,10 +19,10 @@ pub mod resolv_conf;
 mod resolver_file;
 mod seam;
 
+pub use dns_seam::{Dns, DnsStanding, Restored, SystemDns};
 pub use error::PlatformError;
 #[cfg(target_os = "linux")]
 pub use linux::{is_bus_message, network_monitor, who_holds_port};
-pub use dns_seam::{Dns, DnsStanding, Restored, SystemDns};
 pub use record::{Before, DnsChange, DnsRecord, FileChange, LinkChange};
 pub use seam::{Firewall, NetworkMonitor, Platform, Routes, TunDevices, TunOptions, Watch};
 pub use weft_model::{DnsDescription, DnsMode, PortHolder};

@@ -34,6 +34,9 @@ fn without_places(records: Option<Vec<(Known, Record)>>) -> Option<Vec<(Known, u
     Some(records?.into_iter().map(|(known, record)| (known, record.ttl)).collect())
 }
 
+/// A change of a message in its place.
+type Edit<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 /// A message, whose every change must leave it well-formed and its records as they were.
 pub fn dns_message_edit(data: &[u8]) -> Outcome {
     let (well_formed, sound) = (message::is_well_formed(data), message::is_sound(data));
@@ -41,7 +44,7 @@ pub fn dns_message_edit(data: &[u8]) -> Outcome {
     let query: &[u8] =
         b"\0\0\x01\0\0\x01\0\0\0\0\0\x01\x03www\x07example\0\0\x01\0\x01\0\0\x29\x04\xd0\0\0\0\0\0\0";
     let error = ExtendedError { code: 22, text: "nobody answers".to_owned() };
-    let edits: [&dyn Fn(&mut Vec<u8>); 8] = [
+    let edits: [Edit; 8] = [
         &|wire| _ = message::pad(wire, 128, 1232),
         &|wire| message::remove_padding(wire),
         &|wire| message::remove_edns(wire),

@@ -44,8 +44,9 @@ fn data_names(message: &[u8], record: &Record) -> Option<([usize; 2], usize)> {
     (at <= record.end).then_some((starts, count))
 }
 
-/// Which bytes of a message are the fixed fields of records that were looked at: type, class, TTL and length. No name
-/// is read there, since they change (a TTL ages) and no label may change with them.
+/// Which bytes of a message are no place for a name: of the records that were looked at the fixed fields, type, class,
+/// TTL and length, and the whole of an OPT record. They change (a TTL ages, options go), and no label may change with
+/// them.
 pub(crate) struct Fields(Vec<bool>);
 
 impl Fields {
@@ -56,13 +57,18 @@ impl Fields {
     /// Adds those of a record and says whether its owner, and every name in its data, is whole and leads past all
     /// that were added.
     pub(crate) fn add_sound(&mut self, message: &[u8], record: &Record) -> bool {
-        self.0.get_mut(record.data - 10..record.data).unwrap_or_default().fill(true);
+        let fixed = record.data - 10..record.data;
+        self.0.get_mut(fixed).unwrap_or_default().fill(true);
         let free = |start, end| self.0.get(start..end).is_some_and(|bytes| !bytes.contains(&true));
         let in_data = || {
             let (starts, count) = data_names(message, record)?;
             starts.iter().take(count).try_for_each(|start| read_name(message, *start, free).map(|_| ()))
         };
-        read_name(message, record.start, free).is_some() && in_data().is_some()
+        let is_sound = read_name(message, record.start, free).is_some() && in_data().is_some();
+        if record.kind == record_type::OPT {
+            self.0.get_mut(record.start..record.end).unwrap_or_default().fill(true);
+        }
+        is_sound
     }
 }
 
