@@ -50,11 +50,12 @@ fn text(proxy: Proxy, folder: &str) -> String {
              log-file {folder}/log\n"
         ),
         Proxy::Hickory => format!(
-            "listen_addrs_ipv4 = [\"127.0.0.1\"]\nlisten_port = {port}\n\n[[zones]]\nzone = \".\"\n\
+            "listen_addrs_ipv4 = [\"127.0.0.1\"]\nlisten_port = {port}\nuser = \"root\"\n\
+             group = \"root\"\n\n[[zones]]\nzone = \".\"\n\
              zone_type = \"External\"\n\n[zones.stores]\ntype = \"forward\"\n\
              name_servers = [{{ ip = \"{UPSTREAM}\", connections = [{{ port = {DOH_PORT}, protocol = \
              {{ type = \"https\", server_name = \"{UPSTREAM}\", path = \"/dns-query\" }} }}] }}]\n\
-             options = {{ cache_size = 100000 }}\n"
+             options = {{ cache_size = 100000, max_active_requests = 1024 }}\n"
         ),
         Proxy::Weft | Proxy::Dnsmasq | Proxy::Dnss => String::new(),
     }
