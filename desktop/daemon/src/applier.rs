@@ -9,10 +9,10 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use weft_model::{DnsPlan, FirewallPlan, InterfacePlan, LearntPlan, Plan};
-use weft_platform::{DnsDescription, DnsStanding, Platform, PlatformError, Restored, Watch};
+use weft_model::{DnsMode, DnsPlan, FirewallPlan, InterfacePlan, LearntPlan, Plan};
+use weft_platform::{DnsDescription, DnsRecord, DnsStanding, Platform, PlatformError, Restored, Watch};
 
-use crate::journal::Journal;
+use crate::journal::{Journal, Records};
 
 /// Why a plan is not in force: which part, and why.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,8 @@ pub(crate) enum Undone {
     /// Another program changed the DNS settings since; they were left alone, and the former ones are in this file,
     /// where there were any.
     LeftDns(Option<PathBuf>),
+    /// Whoever keeps the DNS settings does not run; they are put back once it does.
+    Owed(DnsMode),
     /// It is still there.
     Failed(String),
 }
@@ -80,8 +82,19 @@ impl std::fmt::Display for Undone {
                     None => Ok(()),
                 }
             }
+            Self::Owed(mode) => write!(f, "{DNS}: to be put back once {} runs", keeper(*mode)),
             Self::Failed(why) => write!(f, "not undone: {why}"),
         }
+    }
+}
+
+/// The program that keeps the DNS settings in this mode, for people.
+pub(crate) fn keeper(mode: DnsMode) -> &'static str {
+    match mode {
+        DnsMode::ResolvedLink | DnsMode::ResolvedGlobal => "systemd-resolved",
+        DnsMode::NetworkManager => "NetworkManager",
+        DnsMode::Resolvconf => "resolvconf",
+        DnsMode::File | DnsMode::FileInPlace | DnsMode::None => "nobody",
     }
 }
 
@@ -211,9 +224,11 @@ impl Applier {
         self.in_force = None;
         let mut undone = Vec::new();
         let before = self.journal.records().clone();
-        match self.restore_dns() {
-            Ok(outcome) => undone.extend(outcome),
-            Err(error) => undone.push(Undone::Failed(error.to_string())),
+        for outcome in [self.settle_dns(), self.restore_dns().map(Vec::from_iter)] {
+            match outcome {
+                Ok(outcome) => undone.extend(outcome),
+                Err(error) => undone.push(Undone::Failed(error.to_string())),
+            }
         }
         note(&mut undone, before.routes, ROUTES, self.clear_routes());
         note(&mut undone, before.interface, INTERFACE, self.clear_interface());
@@ -249,6 +264,28 @@ impl Applier {
         self.in_force.as_ref()?.dns.as_ref()?;
         let record = self.journal.records().dns.as_ref()?;
         Some(self.platform.dns.standing(record))
+    }
+
+    /// By what means the DNS settings are changed; none where they are not.
+    pub(crate) fn dns_mode(&self) -> Option<DnsMode> {
+        self.journal.records().dns.as_ref().map(|record| record.mode)
+    }
+
+    /// Puts back the DNS settings that are owed, of whoever runs by now.
+    pub(crate) fn settle_dns(&mut self) -> Result<Vec<Undone>, ApplyError> {
+        let mut undone = Vec::new();
+        for record in self.journal.records().owed_dns.clone() {
+            match self.restore_of(&record) {
+                Ok(Undone::Owed(_)) => {}
+                Ok(outcome) => {
+                    let settled = |records: &mut Records| records.owed_dns.retain(|owed| *owed != record);
+                    self.journal.update(settled).in_part(DNS)?;
+                    undone.push(outcome);
+                }
+                Err(error) => undone.push(Undone::Failed(error.to_string())),
+            }
+        }
+        Ok(undone)
     }
 
     /// Sets the DNS settings of the plan in force again; `anew` by the means that the system has now, once the former
@@ -320,12 +357,29 @@ impl Applier {
     }
 
     fn switch_dns(&mut self, plan: &DnsPlan) -> Result<(), ApplyError> {
+        if let Some(record) = &self.journal.records().dns {
+            match self.platform.dns.standing(record) {
+                // Names wait for whoever keeps the settings; what is missing then is set by whoever watches it come.
+                Ok(DnsStanding::Away) => return Ok(()),
+                Ok(DnsStanding::OtherMode(_)) => drop(self.restore_dns()?),
+                _ => {}
+            }
+        }
         let mut record = match self.journal.records().dns.clone() {
             Some(record) => record,
-            None => self.platform.dns.snapshot().in_part(DNS)?,
+            None => {
+                self.settle_dns()?.iter().for_each(|one| tracing::info!("{one}"));
+                self.platform.dns.snapshot().in_part(DNS)?
+            }
         };
         self.platform.dns.prepare(plan, &mut record).in_part(DNS)?;
-        self.journal.update(|records| records.dns = Some(record.clone())).in_part(DNS)?;
+        let prepared = record.clone();
+        let keep = |records: &mut Records| {
+            // One restore takes back what either did.
+            records.owed_dns.retain(|owed| owed.mode != prepared.mode);
+            records.dns = Some(prepared);
+        };
+        self.journal.update(keep).in_part(DNS)?;
         let applied = self.platform.dns.apply(plan, &mut record).in_part(DNS);
         // Where this is not written, the former record still says all that a restore needs.
         self.journal.update(|records| records.dns = Some(record)).in_part(DNS).and(applied)
@@ -334,17 +388,33 @@ impl Applier {
     /// None: there was nothing to restore.
     fn restore_dns(&mut self) -> Result<Option<Undone>, ApplyError> {
         let Some(record) = self.journal.records().dns.clone() else { return Ok(None) };
-        let outcome = match self.platform.dns.restore(&record).in_part(DNS)? {
+        let outcome = self.restore_of(&record)?;
+        let is_owed = matches!(outcome, Undone::Owed(_));
+        if is_owed {
+            tracing::warn!("{outcome}");
+        }
+        let forget = |records: &mut Records| {
+            records.dns = None;
+            if is_owed {
+                records.owed_dns.retain(|owed| owed.mode != record.mode);
+                records.owed_dns.push(record);
+            }
+        };
+        self.journal.update(forget).in_part(DNS)?;
+        Ok(Some(outcome))
+    }
+
+    fn restore_of(&mut self, record: &DnsRecord) -> Result<Undone, ApplyError> {
+        Ok(match self.platform.dns.restore(record).in_part(DNS)? {
             Restored::Restored | Restored::Unchanged => Undone::Restored(DNS),
+            Restored::Owed => Undone::Owed(record.mode),
             // The record is the only copy of them.
             Restored::LeftForeign => {
                 let left = Undone::LeftDns(self.journal.keep_former(record.former_text()).in_part(DNS)?);
                 tracing::warn!("{left}");
                 left
             }
-        };
-        self.journal.update(|records| records.dns = None).in_part(DNS)?;
-        Ok(Some(outcome))
+        })
     }
 }
 

@@ -26,6 +26,8 @@ type Job = Box<dyn FnOnce(&mut Applier) + Send>;
 struct Queue {
     plan: Option<Box<Plan>>,
     jobs: VecDeque<Job>,
+    /// What goes after a plan that waits.
+    questions: VecDeque<Job>,
     /// No plan is taken any more.
     closed: bool,
     ended: bool,
@@ -87,10 +89,27 @@ impl ApplyThread {
         &self,
         job: impl FnOnce(&mut Applier) -> T + Send + 'static,
     ) -> Option<T> {
+        self.queue(|queue| &mut queue.jobs, job).await
+    }
+
+    /// As [`ApplyThread::run`], for what may wait: whoever keeps the DNS settings may take seconds to answer, and
+    /// neither a plan nor a firewall that was removed is to wait for that.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Applier) -> T + Send + 'static,
+    ) -> Option<T> {
+        self.queue(|queue| &mut queue.questions, job).await
+    }
+
+    async fn queue<T: Send + 'static>(
+        &self,
+        place: impl FnOnce(&mut Queue) -> &mut VecDeque<Job>,
+        job: impl FnOnce(&mut Applier) -> T + Send + 'static,
+    ) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         // Whoever asked may have gone away meanwhile.
         let job: Job = Box::new(move |applier| drop(answer.send(job(applier))));
-        self.shared.lock().jobs.push_back(job);
+        place(&mut self.shared.lock()).push_back(job);
         self.shared.wake.notify_one();
         answered.await.ok()
     }
@@ -137,6 +156,9 @@ fn next(shared: &Shared) -> Option<Next> {
         if let Some(plan) = queue.plan.take() {
             return Some(Next::Plan(plan));
         }
+        if let Some(question) = queue.questions.pop_front() {
+            return Some(Next::Job(question));
+        }
         queue = shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
     }
 }
@@ -182,6 +204,26 @@ mod tests {
         busy.await;
         assert!(matches!(outcomes.recv().await, Some(Outcome::Applied(3, Ok(())))));
         assert!(!system.take_steps().contains(&Step::TunEnsure));
+    }
+
+    #[tokio::test]
+    async fn a_question_waits_for_the_plan_and_a_job_does_not() {
+        let (thread, mut outcomes, _system, _folder) = start();
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let (order, in_order) = std::sync::mpsc::channel();
+        let busy = thread.run(move |_| held.recv());
+        let told = order.clone();
+        let question = thread.ask(move |applier| told.send(("question", applier.dns_standing().is_some())));
+        let job = thread.run(move |applier| order.send(("job", applier.dns_standing().is_some())));
+        tokio::pin!(busy, question, job);
+        assert!(futures_poll(busy.as_mut()).is_none());
+        assert!(futures_poll(question.as_mut()).is_none());
+        thread.submit(Box::new(connected(1)));
+        assert!(futures_poll(job.as_mut()).is_none());
+        drop(hold);
+        let _ = (question.await, job.await, busy.await);
+        assert_eq!(in_order.try_iter().collect::<Vec<_>>(), [("job", false), ("question", true)]);
+        assert!(matches!(outcomes.recv().await, Some(Outcome::Tun(_))));
     }
 
     fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {

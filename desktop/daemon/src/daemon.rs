@@ -220,7 +220,7 @@ impl Daemon {
 
     /// Tells the session which resolvers the device has besides Weft.
     pub(crate) async fn refresh_system_dns(&self) {
-        match self.system.run(|applier| applier.system_dns()).await {
+        match self.system.ask(|applier| applier.system_dns()).await {
             Some(Ok(servers)) => self.session.set_system_dns(servers).await,
             Some(Err(error)) => tracing::warn!("the system's resolvers cannot be read: {error}"),
             None => {}

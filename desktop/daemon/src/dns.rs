@@ -16,7 +16,7 @@ const MAX_LIST: usize = MAX_FRAME / 2;
 /// How names are answered at this moment.
 pub(crate) async fn status(daemon: &Daemon) -> Result<DnsStatus, UserError> {
     let status = daemon.publish_status().await;
-    let asked = daemon.system.run(|applier| (applier.describe_dns(), system_resolvers(applier))).await;
+    let asked = daemon.system.ask(|applier| (applier.describe_dns(), system_resolvers(applier))).await;
     let (settings, system_resolvers) = asked.ok_or_else(daemon::system_thread_ended)?;
     let registration = daemon.keeper.registration().filter(|_| status.service_mode.handles_dns());
     let upstream =
@@ -28,7 +28,7 @@ pub(crate) async fn status(daemon: &Daemon) -> Result<DnsStatus, UserError> {
 /// The names that private resolvers answer.
 pub(crate) async fn fallback(daemon: &Daemon) -> Result<DnsFallback, UserError> {
     let domains = daemon.settings().await?.fallback_domains;
-    let resolvers = daemon.system.run(|applier| system_resolvers(applier)).await;
+    let resolvers = daemon.system.ask(|applier| system_resolvers(applier)).await;
     let system_resolvers = resolvers.ok_or_else(daemon::system_thread_ended)?;
     Ok(DnsFallback { origin: domains.origin, domains: domains.value, system_resolvers })
 }

@@ -3,11 +3,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
-use weft_platform::DnsStanding;
+use tokio::time::Instant;
+use weft_model::DnsMode;
+use weft_platform::{DnsStanding, PlatformError};
 
+use crate::applier;
 use crate::daemon::Daemon;
 
 /// How often the settings are set again within [`WITHIN`]: a DHCP client that renews on every link, or a program that
@@ -46,6 +49,11 @@ impl Contest {
         true
     }
 
+    /// When whoever was given in to has rested long enough; none where nobody was.
+    fn rest_ends(&self) -> Option<Instant> {
+        self.given_in.map(|last| last + WITHIN)
+    }
+
     /// The settings hold, or there are none: whoever was given in to is done.
     fn holds(&mut self) {
         if self.given_in.is_some() {
@@ -54,32 +62,68 @@ impl Contest {
     }
 }
 
-/// Looks at the settings after each change that may have touched them.
+/// Looks at the settings after each change that may have touched them, and once the program that was given in to has
+/// rested.
 pub(crate) async fn follow(daemon: Arc<Daemon>, mut changes: watch::Receiver<()>) {
     let mut contest = Contest::default();
-    while changes.changed().await.is_ok() {
-        let Some(standing) = daemon.system.run(|applier| applier.dns_standing()).await else { return };
-        match standing {
-            None => {
-                contest.holds();
-                daemon.warn_of_dns(None).await;
+    // What a former daemon owes may be paid by now.
+    let mut first = true;
+    // The rest that was waited for last: a look after it may find nothing that ends the contest.
+    let mut waited = None;
+    loop {
+        if !std::mem::take(&mut first) {
+            let rest = contest.rest_ends().filter(|rest| Some(*rest) != waited);
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep_until(rest.unwrap_or_else(Instant::now)), if rest.is_some() => waited = rest,
             }
-            Some(Ok(DnsStanding::InForce)) => {
-                contest.holds();
-                daemon.warn_of_dns(None).await;
-                // Whoever keeps the settings may have learnt of other resolvers.
-                daemon.refresh_system_dns().await;
-            }
-            Some(Ok(DnsStanding::Away)) => {}
-            Some(Ok(DnsStanding::Replaced { found, by })) => {
-                answer(&daemon, &mut contest, false, &found, by.as_deref()).await;
-            }
-            Some(Ok(DnsStanding::OtherMode(mode))) => {
-                let found = format!("they are to be changed by {mode} now");
-                answer(&daemon, &mut contest, true, &found, None).await;
-            }
-            Some(Err(error)) => tracing::warn!("whether the DNS settings hold cannot be told: {error}"),
         }
+        let looked = daemon.system.ask(|applier| {
+            let settled = applier.settle_dns();
+            (settled, applier.dns_mode().zip(applier.dns_standing()))
+        });
+        let Some((settled, standing)) = looked.await else { return };
+        match settled {
+            Ok(settled) => settled.iter().for_each(|one| tracing::info!("{one}")),
+            Err(error) => tracing::warn!("{error}"),
+        }
+        judge(&daemon, &mut contest, standing).await;
+    }
+}
+
+type Looked = Option<(DnsMode, Result<DnsStanding, PlatformError>)>;
+
+/// Does what a look calls for.
+async fn judge(daemon: &Daemon, contest: &mut Contest, looked: Looked) {
+    let Some((mode, standing)) = looked else {
+        contest.holds();
+        return daemon.warn_of_dns(None).await;
+    };
+    match standing {
+        Ok(DnsStanding::InForce) => {
+            contest.holds();
+            daemon.warn_of_dns(None).await;
+            // Whoever keeps the settings may have learnt of other resolvers.
+            daemon.refresh_system_dns().await;
+        }
+        Ok(DnsStanding::Shared { found }) => {
+            contest.holds();
+            daemon.warn_of_dns(Some(format!("names go past Weft as well: {found}"))).await;
+            daemon.refresh_system_dns().await;
+        }
+        Ok(DnsStanding::Away) => {
+            let keeper = applier::keeper(mode);
+            let warning = format!("{keeper} does not run: names may not be answered until it does");
+            daemon.warn_of_dns(Some(warning)).await;
+        }
+        Ok(DnsStanding::Replaced { found, by }) => {
+            answer(daemon, contest, false, &found, by.as_deref()).await
+        }
+        Ok(DnsStanding::OtherMode(mode)) => {
+            let found = format!("they are to be changed by {mode} now");
+            answer(daemon, contest, true, &found, None).await;
+        }
+        Err(error) => tracing::warn!("whether the DNS settings hold cannot be told: {error}"),
     }
 }
 
@@ -180,7 +224,7 @@ mod tests {
         applier.set_dns_again(false).unwrap();
         assert!(matches!(applier.dns_standing(), Some(Ok(DnsStanding::InForce))));
         assert_eq!(applier.system_dns().unwrap(), ["198.51.100.53".parse::<std::net::IpAddr>().unwrap()]);
-        assert!(applier.undo().iter().all(|one| !matches!(one, crate::applier::Undone::Failed(_))));
+        assert!(applier.undo().iter().all(|one| !matches!(one, applier::Undone::Failed(_))));
         assert!(system.resolv_conf().contains("nameserver 198.51.100.53\n"));
     }
 

@@ -31,6 +31,9 @@ pub(crate) struct Records {
     /// The system's DNS settings, and what they were before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) dns: Option<DnsRecord>,
+    /// DNS settings that could not be put back, since whoever keeps them did not run; one of each mode at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) owed_dns: Vec<DnsRecord>,
 }
 
 /// The records, and their file.

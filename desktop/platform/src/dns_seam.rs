@@ -28,6 +28,9 @@ pub enum Restored {
     Unchanged,
     /// Somebody else changed the settings after Weft did; they were left as they are.
     LeftForeign,
+    /// Nothing could be done: whoever would put the settings back does not run. The record is to be kept, and the
+    /// restore tried again once it is there.
+    Owed,
 }
 
 /// Whether settings that were applied still hold.
@@ -35,6 +38,11 @@ pub enum Restored {
 pub enum DnsStanding {
     /// They do.
     InForce,
+    /// They do, but names go to another program's resolvers as well.
+    Shared {
+        /// Which, in one line.
+        found: String,
+    },
     /// They do not, and Weft can set them again.
     Replaced {
         /// What is there instead, in one line, without a name that anybody looked up.
@@ -42,7 +50,7 @@ pub enum DnsStanding {
         /// The program that put it there, where it says so.
         by: Option<String>,
     },
-    /// The program that keeps them does not run, so there are none; it tells when it is there again.
+    /// The program that keeps them does not run, and names still lead to it; it tells when it is there again.
     Away,
     /// They are to be changed by another means than they were.
     OtherMode(DnsMode),

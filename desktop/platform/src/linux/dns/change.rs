@@ -1,11 +1,14 @@
 //! Changes of the settings by each means: taken down, made, taken back, and looked at.
 
-use std::io;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::{fs, io};
 
 use weft_model::{DnsMode, DnsPlan};
 
 use super::bus::{Bus, BusError};
-use super::choose::Resolvconf;
+use super::choose::{self, FileFacts, Place, Resolvconf};
 use super::proxy_link::{self, ProxyLink};
 use super::{LinuxDns, environment, leads_to_weft, named, network_manager, resolvconf, resolved};
 use crate::dns_seam::{DnsStanding, Restored};
@@ -116,11 +119,12 @@ impl LinuxDns {
     }
 
     fn apply_link(&mut self, set: &LinkChange) -> Result<(), PlatformError> {
-        let tunnel = proxy_link::tunnel();
+        let tunnel = proxy_link::tunnel()?;
         if tunnel.is_none() && self.link.is_none() {
             self.link = Some(ProxyLink::make()?);
         }
-        let Some((_, index)) = proxy_link::current() else { return Ok(()) };
+        let missing = || PlatformError::InterfaceMissing { name: proxy_link::NAME.to_owned() };
+        let (_, index) = proxy_link::current()?.ok_or_else(missing)?;
         let mut bus = Bus::system().map_err(in_resolved)?;
         resolved::set_link(&mut bus, index, set).map_err(in_resolved)?;
         // Names have another way by now.
@@ -141,11 +145,14 @@ impl LinuxDns {
         }
         self.drop_in.0.make_folder()?;
         self.drop_in.0.store(&wanted)?;
-        resolved::restart(&mut bus).map_err(|error| {
-            // What is not read now would be read at some other time.
-            let _ = self.drop_in.0.store(&file.before);
-            in_resolved(error)
-        })
+        let detail = match resolved::restart(&mut bus) {
+            Ok(true) => return Ok(()),
+            Ok(false) => "systemd is not there to restart it".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        // What is not read now would be read at some other time.
+        let _ = self.drop_in.0.store(&file.before);
+        Err(named(DnsMode::ResolvedGlobal, &detail))
     }
 
     pub(super) fn restore_any(&mut self, record: &DnsRecord) -> Result<Restored, PlatformError> {
@@ -176,7 +183,7 @@ impl LinuxDns {
     /// With the link its settings go by themselves; the tunnel interface may stay.
     fn restore_link(&mut self) -> Result<Restored, PlatformError> {
         self.link = None;
-        let Some((_, index)) = proxy_link::tunnel() else { return Ok(Restored::Restored) };
+        let Some((_, index)) = proxy_link::tunnel()? else { return Ok(Restored::Restored) };
         match Bus::system().and_then(|mut bus| resolved::revert_link(&mut bus, index)) {
             Ok(()) => {}
             Err(error) if error.is_absent() => resolved::forget_link(index),
@@ -185,19 +192,23 @@ impl LinuxDns {
         Ok(Restored::Restored)
     }
 
+    /// The drop-in goes first, and resolved is restarted then. So it is what resolved has that tells whether the restore
+    /// is done, however far an earlier one came.
     fn restore_drop_in(&mut self, file: &FileChange) -> Result<Restored, PlatformError> {
         let now = self.drop_in.0.load()?;
-        if now == file.before {
-            return Ok(Restored::Unchanged);
+        let is_before = now == file.before;
+        let is_foreign = !is_before && now != Before::Absent && !resolv_conf::is_ours(now.content());
+        if !is_before && !is_foreign {
+            self.drop_in.0.store(&file.before)?;
         }
-        if !resolv_conf::is_ours(now.content()) && now != Before::Absent {
-            return Ok(Restored::LeftForeign);
-        }
-        self.drop_in.0.store(&file.before)?;
-        match Bus::system().and_then(|mut bus| resolved::restart(&mut bus)) {
-            // Whoever is away reads its settings when it starts.
-            Err(error) if !error.is_absent() => Err(in_resolved(error)),
-            _ => Ok(Restored::Restored),
+        match Bus::system().and_then(|mut bus| restart_if_led(&mut bus)) {
+            Ok(Led::StillByWeft) => Ok(Restored::Owed),
+            _ if is_foreign => Ok(Restored::LeftForeign),
+            Ok(Led::ByOthers) if is_before => Ok(Restored::Unchanged),
+            Ok(Led::ByOthers | Led::ByWeftNoMore) => Ok(Restored::Restored),
+            // Without the bus nobody can tell what resolved has.
+            Err(error) if error.is_absent() => Ok(Restored::Owed),
+            Err(error) => Err(in_resolved(error)),
         }
     }
 
@@ -209,14 +220,50 @@ impl LinuxDns {
 
     fn look(&self, record: &DnsRecord) -> Result<DnsStanding, PlatformError> {
         let standing = self.standing_by(&record.change)?;
-        // Weft's own file tells nothing of who would keep the settings without it.
-        let is_wefts_file = matches!(record.change, DnsChange::File(_)) && standing == DnsStanding::InForce;
-        let is_fixed = is_wefts_file || matches!(record.change, DnsChange::Nothing { .. });
-        if is_fixed || standing == DnsStanding::Away {
-            return Ok(standing);
-        }
-        let wanted = self.decide()?.mode;
+        let wanted = match (&record.change, &standing) {
+            (DnsChange::Nothing { .. }, _) => return Ok(standing),
+            // Weft's own file tells nothing of who would keep the settings without it; the former one does. Whoever
+            // keeps that one may have been away when the mode was chosen.
+            (DnsChange::File(file), DnsStanding::InForce) => match self.mode_over(&file.before)? {
+                DnsMode::File | DnsMode::FileInPlace | DnsMode::None => return Ok(standing),
+                wanted => wanted,
+            },
+            (_, DnsStanding::Away) if self.still_leads_to_keeper(record.mode)? => return Ok(standing),
+            _ => self.decide()?.mode,
+        };
         Ok(if wanted == record.mode { standing } else { DnsStanding::OtherMode(wanted) })
+    }
+
+    /// The mode that would be chosen now if this stood in the file's place.
+    fn mode_over(&self, before: &Before) -> Result<DnsMode, PlatformError> {
+        let Before::Symlink { target, content } = before else {
+            return Ok(choose::choose(&self.found(before)?).mode);
+        };
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        let behind = folder.join(OsStr::from_bytes(target));
+        // What is behind the link may have come since.
+        let content = fs::read(&behind).unwrap_or_else(|_| content.clone());
+        let state = Before::Symlink { target: target.clone(), content };
+        let mut environment = self.found(&state)?;
+        environment.file.place = Place::Link(fs::canonicalize(&behind).unwrap_or(behind));
+        Ok(choose::choose(&environment).mode)
+    }
+
+    /// Whether names come to whoever keeps the settings in this mode as soon as it runs again, and go nowhere else
+    /// meanwhile.
+    fn still_leads_to_keeper(&self, mode: DnsMode) -> Result<bool, PlatformError> {
+        let now = self.file.0.load()?;
+        Ok(match mode {
+            DnsMode::ResolvedLink | DnsMode::ResolvedGlobal => {
+                let text = String::from_utf8_lossy(now.content()).into_owned();
+                let leads = choose::leads_to_resolved(&FileFacts { text, ..FileFacts::default() });
+                leads
+                    || matches!(now, Before::Symlink { target, content } if content.is_empty() && target.ends_with(resolved::STUB))
+            }
+            // It leaves its file behind.
+            DnsMode::NetworkManager => leads_to_weft(now.content()),
+            DnsMode::Resolvconf | DnsMode::File | DnsMode::FileInPlace | DnsMode::None => true,
+        })
     }
 
     fn standing_by(&self, change: &DnsChange) -> Result<DnsStanding, PlatformError> {
@@ -231,15 +278,22 @@ impl LinuxDns {
     }
 
     fn link_standing(&self, set: &LinkChange) -> Result<DnsStanding, PlatformError> {
-        let Some((name, index)) = proxy_link::current() else {
+        let Some((name, index)) = proxy_link::current()? else {
             return Ok(DnsStanding::Replaced {
                 found: "the link of the settings is gone".to_owned(),
                 by: None,
             });
         };
-        match Bus::system().and_then(|mut bus| resolved::link(&mut bus, index)) {
-            Ok(found) if resolved::is_set(&found, set) => Ok(DnsStanding::InForce),
-            Ok((servers, _)) => {
+        let found = Bus::system().and_then(|mut bus| {
+            let found = resolved::link(&mut bus, index)?;
+            Ok((found, resolved::is_all_claimed_by_others(&mut bus, index)?))
+        });
+        match found {
+            Ok((found, true)) if resolved::is_set(&found, set) => Ok(DnsStanding::Shared {
+                found: "systemd-resolved leads all names to other resolvers besides".to_owned(),
+            }),
+            Ok((found, false)) if resolved::is_set(&found, set) => Ok(DnsStanding::InForce),
+            Ok(((servers, _), _)) => {
                 let servers: Vec<_> = servers.iter().map(ToString::to_string).collect();
                 let found = match servers.is_empty() {
                     true => format!("systemd-resolved has no settings for {name}"),
@@ -260,10 +314,17 @@ impl LinuxDns {
             let found = format!("{} is not what Weft wrote", resolved::DROP_IN);
             return Ok(DnsStanding::Replaced { found, by: None });
         }
-        match Bus::system().and_then(|mut bus| resolved::global_servers(&mut bus)) {
-            Ok(servers) if leads_first(&servers) => Ok(DnsStanding::InForce),
-            // It is about to be restarted, and tells when it is there again.
-            Ok(_) => Ok(DnsStanding::Away),
+        let servers = Bus::system().and_then(|mut bus| match resolved::runs(&mut bus)? {
+            true => resolved::global_servers(&mut bus).map(Some),
+            false => Ok(None),
+        });
+        match servers {
+            Ok(Some(servers)) if leads_first(&servers) => Ok(DnsStanding::InForce),
+            Ok(Some(_)) => {
+                let found = "systemd-resolved runs with other servers than its settings name".to_owned();
+                Ok(DnsStanding::Replaced { found, by: None })
+            }
+            Ok(None) => Ok(DnsStanding::Away),
             Err(error) if error.is_absent() => Ok(DnsStanding::Away),
             Err(error) => Err(in_resolved(error)),
         }
@@ -296,16 +357,37 @@ fn leads_first(servers: &[std::net::IpAddr]) -> bool {
     servers.first().is_some_and(|server| weft_model::DNS_PROXY_ADDRESSES.contains(server))
 }
 
+/// What leads names in resolved, after a restart where Weft did.
+enum Led {
+    ByOthers,
+    ByWeftNoMore,
+    /// Nobody is there to restart it.
+    StillByWeft,
+}
+
+fn restart_if_led(bus: &mut Bus) -> Result<Led, BusError> {
+    // Whoever is away reads its settings when it starts.
+    if !resolved::runs(bus)? || !leads_first(&resolved::global_servers(bus)?) {
+        return Ok(Led::ByOthers);
+    }
+    Ok(if resolved::restart(bus)? { Led::ByWeftNoMore } else { Led::StillByWeft })
+}
+
+/// Its global settings outlast it, so they are owed while it is away.
 fn restore_network_manager() -> Result<Restored, PlatformError> {
-    let mut bus = Bus::system().map_err(in_network_manager)?;
-    let global = network_manager::global(&mut bus).map_err(in_network_manager)?;
-    if global.is_empty() {
-        return Ok(Restored::Unchanged);
+    let restored = Bus::system().and_then(|mut bus| {
+        let global = network_manager::global(&mut bus)?;
+        if global.is_empty() {
+            return Ok(Restored::Unchanged);
+        }
+        if !global.is_ours() {
+            tracing::warn!("NetworkManager's global DNS settings were changed by somebody else and are left");
+            return Ok(Restored::LeftForeign);
+        }
+        network_manager::clear_global(&mut bus).map(|()| Restored::Restored)
+    });
+    match restored {
+        Err(error) if error.is_absent() => Ok(Restored::Owed),
+        restored => restored.map_err(in_network_manager),
     }
-    if !global.is_ours() {
-        tracing::warn!("NetworkManager's global DNS settings were changed by somebody else and are left");
-        return Ok(Restored::LeftForeign);
-    }
-    network_manager::clear_global(&mut bus).map_err(in_network_manager)?;
-    Ok(Restored::Restored)
 }

@@ -12,6 +12,7 @@ mod resolvconf;
 mod resolved;
 pub(super) mod watch;
 
+use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -55,11 +56,11 @@ impl LinuxDns {
     }
 
     fn decide(&self) -> Result<Decision, PlatformError> {
-        Ok(choose::choose(&self.environment(&self.file.0.load()?)?))
+        Ok(choose::choose(&self.found(&self.file.0.load()?)?))
     }
 
-    /// What the choice of a mode starts from, with this in the file's place.
-    fn environment(&self, state: &Before) -> Result<Environment, PlatformError> {
+    /// What there is on the system, with this in the file's place.
+    fn found(&self, state: &Before) -> Result<Environment, PlatformError> {
         environment::read(&self.path, state).map_err(|error| PlatformError::Dns {
             path: self.path.display().to_string(),
             detail: format!("who keeps it cannot be told: {error}"),
@@ -87,7 +88,8 @@ impl LinuxDns {
     }
 
     fn asking_resolved(&self) -> Result<SystemDns, BusError> {
-        let own = proxy_link::current().map(|(_, index)| index);
+        // A link that cannot be told is none: Weft's own servers are left out in any case.
+        let own = proxy_link::current().ok().flatten().map(|(_, index)| index);
         resolved::system(&mut bus::Bus::system()?, own)
     }
 }
@@ -192,6 +194,10 @@ impl LinuxDns {
     ) {
         match record.map(|record| self.standing_any(record)) {
             Some(Ok(DnsStanding::InForce)) => description.ours = true,
+            Some(Ok(DnsStanding::Shared { found })) => {
+                description.ours = true;
+                description.warnings.push(found);
+            }
             Some(Ok(DnsStanding::Replaced { found, .. })) => {
                 description.ours = false;
                 description.warnings.push(found);
@@ -231,7 +237,8 @@ impl LinuxDns {
     ) -> Result<(), BusError> {
         description.owner = Some("systemd-resolved".to_owned());
         "systemd-resolved".clone_into(&mut description.place);
-        let Some((name, index)) = proxy_link::current() else { return Ok(()) };
+        let found = proxy_link::current().map_err(|error| io::Error::other(error.to_string()))?;
+        let Some((name, index)) = found else { return Ok(()) };
         description.place = format!("the link {name} of systemd-resolved");
         trace.push(match name {
             proxy_link::NAME => format!("nothing is tunnelled: {name} is there for systemd-resolved alone"),

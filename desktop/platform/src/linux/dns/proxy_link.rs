@@ -46,16 +46,21 @@ impl ProxyLink {
 }
 
 /// The tunnel interface, where it is there.
-pub(super) fn tunnel() -> Option<(&'static str, u32)> {
+pub(super) fn tunnel() -> Result<Option<(&'static str, u32)>, PlatformError> {
     find(INTERFACE_NAME)
 }
 
 /// The link in use, whichever process made it: the tunnel interface, else the one that stands in for it.
-pub(super) fn current() -> Option<(&'static str, u32)> {
-    tunnel().or_else(|| find(NAME))
+pub(super) fn current() -> Result<Option<(&'static str, u32)>, PlatformError> {
+    Ok(match tunnel()? {
+        Some(found) => Some(found),
+        None => find(NAME)?,
+    })
 }
 
-fn find(name: &'static str) -> Option<(&'static str, u32)> {
-    let mut netlink = Netlink::route().ok()?;
-    link::find(&mut netlink, name).ok().flatten().map(|interface| (name, interface.index))
+fn find(name: &'static str) -> Result<Option<(&'static str, u32)>, PlatformError> {
+    let refused = |error| PlatformError::system("looking for the link of the DNS settings", error);
+    let mut netlink = Netlink::route().map_err(refused)?;
+    let found = link::find(&mut netlink, name).map_err(refused)?;
+    Ok(found.map(|interface| (name, interface.index)))
 }

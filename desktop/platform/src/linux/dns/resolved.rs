@@ -1,7 +1,10 @@
 //! systemd-resolved (org.freedesktop.resolve1(5)): settings of one link, settings of all links, and what it knows.
 
+use std::io;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use weft_model::{DNS_PROXY_ADDRESSES, DnsPlan};
 use zbus::OwnedObjectPath;
 
@@ -14,6 +17,8 @@ use crate::resolv_conf;
 
 /// Where resolved reads global settings that last until the next start of the device.
 pub(super) const DROP_IN: &str = "/run/systemd/resolved.conf.d/90-weft.conf";
+/// How a link to the file of resolvers ends that leads to resolved itself.
+pub(super) const STUB: &[u8] = b"/systemd/resolve/stub-resolv.conf";
 /// Where resolved keeps settings of links over its own restart, in files named by the links' indices.
 const KEPT: &str = "/run/systemd/resolve/netif";
 
@@ -22,6 +27,15 @@ const MANAGER: Object<'static> = Object {
     path: "/org/freedesktop/resolve1",
     interface: "org.freedesktop.resolve1.Manager",
 };
+const SYSTEMD_MANAGER: Object<'static> = Object {
+    service: SYSTEMD,
+    path: "/org/freedesktop/systemd1",
+    interface: "org.freedesktop.systemd1.Manager",
+};
+const COMES_AND_GOES: &str =
+    "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='org.freedesktop.resolve1'";
+/// How long resolved may take to end.
+const RESTART_WITHIN: Duration = Duration::from_secs(5);
 const LINK: &str = "org.freedesktop.resolve1.Link";
 const UNIT: &str = "systemd-resolved.service";
 /// All names, where it is the name of a routing domain.
@@ -152,6 +166,13 @@ pub(super) fn claimed_by_others(bus: &mut Bus, own: Option<u32>) -> Result<Vec<S
     Ok(others.map(|(_, domain, _)| domain).collect())
 }
 
+/// Whether all names are claimed besides by the link of this index, by another link or for all links: resolved asks
+/// each of them then.
+pub(super) fn is_all_claimed_by_others(bus: &mut Bus, own: u32) -> Result<bool, BusError> {
+    let domains: Vec<(i32, String, bool)> = bus.property(MANAGER, "Domains")?;
+    Ok(domains.iter().any(|(index, domain, _)| *index != own.cast_signed() && domain == ALL))
+}
+
 /// The servers that hold for all links.
 pub(super) fn global_servers(bus: &mut Bus) -> Result<Vec<IpAddr>, BusError> {
     let servers: Vec<(i32, i32, Vec<u8>)> = bus.property(MANAGER, "DNS")?;
@@ -170,14 +191,37 @@ pub(super) fn drop_in(plan: &DnsPlan) -> String {
     )
 }
 
-/// Has systemd restart resolved, since the versions that need a drop-in read it at no other time.
-pub(super) fn restart(bus: &mut Bus) -> Result<(), BusError> {
-    let manager = Object {
-        service: SYSTEMD,
-        path: "/org/freedesktop/systemd1",
-        interface: "org.freedesktop.systemd1.Manager",
-    };
-    bus.call::<_, (OwnedObjectPath,)>(manager, "RestartUnit", &(UNIT, "replace")).map(drop)
+/// Whether it runs.
+pub(super) fn runs(bus: &mut Bus) -> Result<bool, BusError> {
+    bus.has_owner(RESOLVED)
+}
+
+/// Has systemd restart resolved, since the versions that need a drop-in read it at no other time, and waits until it
+/// has ended. False: systemd is not there to do it.
+pub(super) fn restart(bus: &mut Bus) -> Result<bool, BusError> {
+    let former = bus.process_of(RESOLVED).ok();
+    // A connection for the signals alone: whatever comes there wakes, and nothing else is read from it.
+    let mut signals = Bus::system()?;
+    signals.subscribe(COMES_AND_GOES)?;
+    match bus.call::<_, (OwnedObjectPath,)>(SYSTEMD_MANAGER, "RestartUnit", &(UNIT, "replace")) {
+        Ok(_job) => {}
+        Err(error) if error.is_absent() => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    let until = Instant::now() + RESTART_WITHIN;
+    while former.is_some() && bus.process_of(RESOLVED).ok() == former {
+        let Some(left) = until.checked_duration_since(Instant::now()) else {
+            return Err(
+                io::Error::other("systemd-resolved goes on without the restart it was asked for").into()
+            );
+        };
+        let left = Timespec::try_from(left).ok();
+        let _ = poll(&mut [PollFd::new(&signals, PollFlags::IN)], left.as_ref());
+        if !signals.drain() {
+            return Err(io::Error::from(io::ErrorKind::ConnectionReset).into());
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
