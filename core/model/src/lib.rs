@@ -4,6 +4,7 @@
 //! display. Nothing here does I/O, reads a clock or draws a random number.
 
 pub mod api;
+pub mod calendar;
 pub mod command;
 pub mod dns;
 pub mod domain;
@@ -18,6 +19,7 @@ pub mod status;
 pub mod system_dns;
 pub mod wg_quick;
 
+pub use calendar::Civil;
 pub use command::{Command, Event, PlanNumber};
 pub use dns::{DnsLog, DnsLogEntry, DnsLookup, DnsSource, DnsStats, ExtendedError};
 pub use domain::{DomainName, DomainNameError};

@@ -1,41 +1,22 @@
 //! Moments as people write them, in UTC.
 
-/// Year, month, day, hour, minute, second and millisecond of a moment.
-struct Civil {
-    date: (u64, u64, u64),
-    time: (u64, u64, u64),
-    ms: u64,
-}
+use weft_model::Civil;
 
-/// The proleptic Gregorian date of a moment in milliseconds since 1970.
+/// The moment so many milliseconds after 1970 began.
 fn civil(unix_ms: u64) -> Civil {
-    let seconds = unix_ms / 1000;
-    // Days since 0000-03-01, so that the leap day is a year's last.
-    let days = seconds / 86_400 + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let second = seconds % 86_400;
-    Civil {
-        date: (year, month, day),
-        time: (second / 3600, second / 60 % 60, second % 60),
-        ms: unix_ms % 1000,
-    }
+    Civil::from_unix((unix_ms / 1000).cast_signed())
 }
 
 /// As a log line begins (RFC 3339).
 pub(crate) fn stamp(unix_ms: u64) -> String {
-    let Civil { date: (year, month, day), time: (hour, minute, second), ms } = civil(unix_ms);
+    let Civil { year, month, day, hour, minute, second } = civil(unix_ms);
+    let ms = unix_ms % 1000;
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
 /// As a file name takes it.
 pub(crate) fn file_stamp(unix_ms: u64) -> String {
-    let Civil { date: (year, month, day), time: (hour, minute, second), .. } = civil(unix_ms);
+    let Civil { year, month, day, hour, minute, second } = civil(unix_ms);
     format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
 }
 

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use weft_model::Civil;
+
 /// Writes rows under their heads, columns as wide as they must be.
 pub(super) fn table(out: &mut impl Write, heads: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     let heads: Vec<_> = heads.iter().map(|head| (*head).to_owned()).collect();
@@ -20,18 +22,8 @@ pub(super) fn table(out: &mut impl Write, heads: &[&str], rows: &[Vec<String>]) 
 
 /// A moment in UTC to the minute.
 pub(super) fn date(unix: i64) -> String {
-    let (days, seconds) = (unix.div_euclid(86_400), unix.rem_euclid(86_400));
-    // Days are counted from 0000-03-01, so that the leap day ends a year.
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", seconds / 3600, seconds / 60 % 60)
+    let Civil { year, month, day, hour, minute, .. } = Civil::from_unix(unix);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}")
 }
 
 /// A duration in its two largest units.

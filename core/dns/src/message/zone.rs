@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use weft_model::Civil;
+
 use super::name::Name;
 use super::present::{Class, RecordType};
 use super::walk::{Record, Section, question_place, records};
@@ -89,19 +91,8 @@ fn escaped(bytes: &[u8]) -> String {
 
 /// Seconds since 1970 as `YYYYMMDDHHmmSS` (RFC 4034, section 3.2).
 fn moment(seconds: u32) -> String {
-    let days = i64::from(seconds / 86_400);
-    let rest = seconds % 86_400;
-    // Years that begin in March, in eras of 400 years (146,097 days); day 0 is the first of March of the year 0.
-    let day = days + 719_468;
-    let (era, of_era) = (day / 146_097, day % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * of_year + 2) / 153;
-    let day_of_month = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
-    format!("{year:04}{month:02}{day_of_month:02}{hour:02}{minute:02}{second:02}")
+    let Civil { year, month, day, hour, minute, second } = Civil::from_unix(i64::from(seconds));
+    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}")
 }
 
 /// Data of a record, read from the front.

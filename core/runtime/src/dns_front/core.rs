@@ -62,13 +62,13 @@ pub(super) struct State {
     mismatched: u64,
     clients: HashMap<ClientId, Client>,
     next_client: u64,
-    todo: Todo,
+    errands: Errands,
     learnt: VecDeque<Learnt>,
 }
 
 /// What [`drive`](super::drive::drive) is to do.
 #[derive(Default)]
-pub(super) struct Todo {
+pub(super) struct Errands {
     /// These, made before, are of no more use.
     pub(super) cancelled: Vec<RequestId>,
     /// These are to be made.
@@ -120,19 +120,19 @@ impl State {
         // Before those that are new: these were called off already where they are in vain.
         let cancelled: HashSet<RequestId> = std::iter::from_fn(|| self.engine.poll_cancelled()).collect();
         if !cancelled.is_empty() {
-            self.todo.requests.retain(|request| !cancelled.contains(&request.id));
-            self.todo.cancelled.extend(cancelled);
+            self.errands.requests.retain(|request| !cancelled.contains(&request.id));
+            self.errands.cancelled.extend(cancelled);
             settled.wakes = true;
         }
         while let Some(request) = self.engine.poll_request() {
-            self.todo.requests.push(request);
+            self.errands.requests.push(request);
             settled.wakes = true;
         }
         // One that is later is seen when the earlier one comes.
         if let Some(deadline) = self.engine.poll_timeout()
-            && self.todo.deadline.is_none_or(|known| deadline < known)
+            && self.errands.deadline.is_none_or(|known| deadline < known)
         {
-            self.todo.deadline = Some(deadline);
+            self.errands.deadline = Some(deadline);
             settled.wakes = true;
         }
         settled
@@ -158,7 +158,7 @@ impl Core {
             mismatched: 0,
             clients: HashMap::new(),
             next_client: 0,
-            todo: Todo::default(),
+            errands: Errands::default(),
             learnt: VecDeque::new(),
         };
         Arc::new(Self {
@@ -269,14 +269,14 @@ impl Core {
     }
 
     /// What the driver is to do from now on. The deadline stays, so that it is not told of it again.
-    pub(super) fn take_todo(&self) -> (Todo, Arc<dyn Resolve>) {
+    pub(super) fn take_errands(&self) -> (Errands, Arc<dyn Resolve>) {
         let mut state = lock(&self.state);
         let deadline = state.engine.poll_timeout();
-        let todo = std::mem::replace(&mut state.todo, Todo { deadline, ..Todo::default() });
-        (Todo { deadline, ..todo }, Arc::clone(&state.resolve))
+        let errands = std::mem::replace(&mut state.errands, Errands { deadline, ..Errands::default() });
+        (Errands { deadline, ..errands }, Arc::clone(&state.resolve))
     }
 
-    /// Resolves when [`take_todo`](Self::take_todo) has something new.
+    /// Resolves when [`take_errands`](Self::take_errands) has something new.
     pub(super) async fn woken(&self) {
         self.wake.notified().await;
     }

@@ -19,13 +19,13 @@ pub(super) async fn drive(core: Arc<Core>) {
     let mut under_way: JoinSet<Done> = JoinSet::new();
     let mut handles: HashMap<RequestId, AbortHandle> = HashMap::new();
     loop {
-        let (todo, resolve) = core.take_todo();
-        for id in todo.cancelled {
+        let (errands, resolve) = core.take_errands();
+        for id in errands.cancelled {
             if let Some(handle) = handles.remove(&id) {
                 handle.abort();
             }
         }
-        for request in todo.requests {
+        for request in errands.requests {
             let resolving = resolve.resolve(request.to, request.message, request.deadline);
             let id = request.id;
             handles.insert(id, under_way.spawn(async move { (id, resolving.await) }));
@@ -50,7 +50,7 @@ pub(super) async fn drive(core: Arc<Core>) {
                     }
                 });
             }
-            () = sleep_until(todo.deadline) => core.with(|state, now| state.engine.handle_timeout(now)),
+            () = sleep_until(errands.deadline) => core.with(|state, now| state.engine.handle_timeout(now)),
         }
     }
 }
