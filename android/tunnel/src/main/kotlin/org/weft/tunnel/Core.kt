@@ -1,0 +1,47 @@
+package org.weft.tunnel
+
+import android.content.BroadcastReceiver
+import android.content.Context
+import android.content.Intent
+import android.content.IntentFilter
+import android.os.Build
+import android.provider.Settings
+import org.weft.core.ManagedConfig
+import org.weft.core.SessionConfig
+import org.weft.core.WeftException
+
+/** What a session on this device starts with. */
+internal fun sessionConfig(context: Context): SessionConfig {
+    val name = Settings.Global.getString(context.contentResolver, Settings.Global.DEVICE_NAME)
+    val chromebook = context.packageManager.hasSystemFeature("org.chromium.arc")
+    return SessionConfig(
+        deviceName = name?.ifBlank { null } ?: Build.MODEL.ifBlank { "Android" },
+        os = if (chromebook) "chromeos" else "android",
+        osVersion = Build.VERSION.RELEASE,
+        managed = ManagedSettings.of(context),
+        dnsCacheBytes = null,
+    )
+}
+
+/** What the core said. */
+internal fun WeftException.detailText(): String = message ?: javaClass.simpleName
+
+/** Tells when the administrator's configuration changes. */
+internal class ManagedWatch(
+    private val context: Context,
+    private val changed: (ManagedConfig?) -> Unit,
+) {
+    private val receiver =
+        object : BroadcastReceiver() {
+            override fun onReceive(
+                context: Context,
+                intent: Intent,
+            ) = changed(ManagedSettings.of(context))
+        }
+
+    fun start() {
+        context.registerReceiver(receiver, IntentFilter(Intent.ACTION_APPLICATION_RESTRICTIONS_CHANGED))
+    }
+
+    fun stop() = context.unregisterReceiver(receiver)
+}

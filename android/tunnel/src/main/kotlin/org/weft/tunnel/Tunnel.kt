@@ -1,0 +1,347 @@
+package org.weft.tunnel
+
+import android.content.Context
+import android.content.Intent
+import android.net.ConnectivityManager
+import android.net.VpnService
+import android.provider.Settings
+import kotlinx.coroutines.CancellationException
+import kotlinx.coroutines.CoroutineScope
+import kotlinx.coroutines.Deferred
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.SupervisorJob
+import kotlinx.coroutines.async
+import kotlinx.coroutines.cancel
+import kotlinx.coroutines.channels.Channel
+import kotlinx.coroutines.flow.MutableStateFlow
+import kotlinx.coroutines.flow.StateFlow
+import kotlinx.coroutines.flow.asStateFlow
+import kotlinx.coroutines.flow.update
+import kotlinx.coroutines.launch
+import kotlinx.coroutines.runBlocking
+import kotlinx.coroutines.withContext
+import org.weft.core.Enrolment
+import org.weft.core.Event
+import org.weft.core.Plan
+import org.weft.core.Session
+import org.weft.core.State
+import org.weft.core.WeftException
+import java.io.File
+
+/**
+ * The tunnel of this app: owns the core's session, applies its plans by the service, and tells one [state]. There is one in
+ * a process, whether the service runs or not. Nothing here throws but what says so; what goes wrong is part of the state.
+ */
+class Tunnel internal constructor(
+    private val context: Context,
+    internal val options: TunnelOptions,
+) : AutoCloseable {
+    private val mutable = MutableStateFlow(TunnelState())
+
+    /** All that there is to show. */
+    val state: StateFlow<TunnelState> = mutable.asStateFlow()
+
+    private val serial = Dispatchers.Default.limitedParallelism(1)
+    private val scope = CoroutineScope(SupervisorJob() + serial)
+    private val target = TargetStore(options.folder)
+    private val networks = Channel<UnderlyingNetwork>(Channel.CONFLATED)
+    private val watch =
+        NetworkWatch(context.getSystemService(ConnectivityManager::class.java)) { networks.trySend(it) }
+    private val wake = WakeWatch(context) { scope.launch { onCore { it.woke() } } }
+    private val managed = ManagedWatch(context) { config -> scope.launch { onCore { it.setManaged(config) } } }
+    private val applier = PlanApplier(PlanBuilder(android.os.Build.VERSION.SDK_INT, context.packageName))
+
+    @Volatile
+    private var vpn: VpnSide? = null
+    private var latest: Plan? = null
+
+    private val session: Deferred<Session> =
+        scope.async {
+            val secrets = SecretStore(File(options.folder, "secrets"), options.keys)
+            val host = CoreHost(secrets, watch, { vpn }) { warn(TunnelWarning.StateLost) }
+            Session(sessionConfig(context), host)
+        }
+
+    init {
+        mutable.update { it.copy(wanted = target.wanted) }
+        managed.start()
+        scope.launch { follow() }
+        scope.launch { for (network in networks) networkChanged(network) }
+    }
+
+    /**
+     * The core's session, for what this class has no word of its own for.
+     *
+     * @throws WeftException the core did not start
+     */
+    suspend fun core(): Session = session.await()
+
+    /** Whether the system lets Weft set up a VPN now. To be asked before each [connect]. */
+    fun consent(): Consent {
+        val ask = VpnService.prepare(context) ?: return Consent.Granted
+        val other = alwaysOnApp()
+        return if (other != null && other != context.packageName) Consent.Taken(other) else Consent.Ask(ask)
+    }
+
+    /** Brings the tunnel up, and keeps it up from then on. Does nothing but answer where consent is missing. */
+    fun connect(): Consent {
+        val consent = consent()
+        if (consent is Consent.Granted) {
+            context.startForegroundService(
+                Intent(context, WeftVpnService::class.java).setAction(WeftVpnService.ACTION_CONNECT),
+            )
+        } else {
+            mutable.update { it.copy(problem = TunnelProblem.ConsentMissing) }
+        }
+        return consent
+    }
+
+    /**
+     * Takes the tunnel down, and the service with it.
+     *
+     * @throws WeftException the administrator does not allow it; nothing changes then
+     */
+    suspend fun disconnect() =
+        withContext(serial) {
+            core().disconnect()
+            want(false)
+            finishWhereDown()
+        }
+
+    /**
+     * Registers the device.
+     *
+     * @throws WeftException it came to nothing
+     */
+    suspend fun enrol(enrolment: Enrolment) =
+        withContext(serial) {
+            core().enrol(enrolment)
+            mutable.update { it.copy(problem = null, warnings = it.warnings - TunnelWarning.StateLost) }
+            refresh()
+        }
+
+    /**
+     * Deletes the registration.
+     *
+     * @throws WeftException the administrator does not allow it, or the gateway cannot be told
+     */
+    suspend fun leave() =
+        withContext(serial) {
+            core().leave()
+            want(false)
+            refresh()
+            finishWhereDown()
+        }
+
+    /** Ends the session and waits until its threads and descriptors are gone. The next [of] makes a new tunnel. */
+    override fun close() {
+        instance.compareAndSet(this, null)
+        watch.stop()
+        wake.stop()
+        managed.stop()
+        networks.close()
+        runBlocking {
+            runCatching { session.await() }.getOrNull()?.let {
+                it.close()
+                it.destroy()
+            }
+        }
+        scope.cancel()
+        applier.forget()
+    }
+
+    /** A service has started. False: there is nothing for it to do. */
+    internal fun attach(
+        service: VpnSide,
+        cause: StartCause,
+        alwaysOn: Boolean,
+        lockdown: Boolean,
+    ): Boolean {
+        if (cause == StartCause.RESTART && !target.wanted) return false
+        vpn = service
+        watch.start()
+        wake.start()
+        mutable.update { it.copy(alwaysOn = alwaysOn, lockdown = lockdown, problem = null) }
+        scope.launch { bringUp() }
+        return true
+    }
+
+    /** The service has ended. */
+    internal fun detach(service: VpnSide) {
+        if (vpn !== service) return
+        vpn = null
+        watch.stop()
+        wake.stop()
+    }
+
+    /** The user or another VPN took the interface away; it is closed already. */
+    internal fun revoked(service: VpnSide) {
+        detach(service)
+        mutable.update { it.copy(problem = TunnelProblem.Revoked) }
+        scope.launch {
+            want(false)
+            applier.forget()
+            onCore { it.disconnect() }
+        }
+    }
+
+    private suspend fun bringUp() {
+        want(true)
+        // What the core holds in force already, the new service has to make anew.
+        latest?.takeIf { it.`interface` != null || it.blocks }?.let { apply(it) }
+        try {
+            core().connect()
+        } catch (error: WeftException) {
+            refused(error)
+            // An always-on service stays: while it runs, the sockets of a registration can pass a lockdown.
+            if (error is WeftException.NotRegistered && !state.value.alwaysOn) {
+                want(false)
+                vpn?.finish()
+            }
+        }
+    }
+
+    private suspend fun follow() {
+        val core =
+            try {
+                core()
+            } catch (error: WeftException) {
+                return mutable.update { it.copy(problem = TunnelProblem.CoreFailed(error.detailText())) }
+            }
+        refresh()
+        while (true) {
+            when (val event = core.nextEvent() ?: break) {
+                is Event.Status -> {
+                    mutable.update { it.copy(status = event.status) }
+                    finishWhereDown()
+                }
+                is Event.Settings -> {
+                    val registration = core.registration()
+                    mutable.update { it.copy(settings = event.settings, registration = registration) }
+                }
+                is Event.Plan -> {
+                    latest = event.plan
+                    apply(event.plan)
+                }
+                is Event.Revoked -> refresh()
+                is Event.Panicked -> warn(TunnelWarning.Panicked(event.detail))
+            }
+        }
+        mutable.update { it.copy(problem = TunnelProblem.CoreFailed("the core has ended")) }
+    }
+
+    private suspend fun apply(plan: Plan) {
+        val failure =
+            try {
+                val core = core()
+                val missing = applier.apply(plan, vpn, core::attachTun)
+                if (missing != null) warnOf(plan, missing)
+                null
+            } catch (error: PlanFailure) {
+                if (error.consent) mutable.update { it.copy(problem = TunnelProblem.ConsentMissing) }
+                error.message
+            } catch (error: WeftException) {
+                error.detailText()
+            }
+        mutable.update { it.copy(blocked = applier.blocks) }
+        onCore { it.acknowledgePlan(plan.number, failure) }
+        finishWhereDown()
+    }
+
+    private fun warnOf(
+        plan: Plan,
+        missing: List<String>,
+    ) {
+        val browsers = if (plan.dns == null) emptyList() else Browsers.withOwnResolver(context.packageManager)
+        mutable.update { state ->
+            val kept = state.warnings.filterNot { it is TunnelWarning.MissingApps || it is TunnelWarning.BrowserDns }
+            val told =
+                listOfNotNull(
+                    missing.ifEmpty { null }?.let(TunnelWarning::MissingApps),
+                    browsers.ifEmpty { null }?.let(TunnelWarning::BrowserDns),
+                )
+            state.copy(warnings = (kept + told).toSet())
+        }
+    }
+
+    private suspend fun networkChanged(network: UnderlyingNetwork) {
+        vpn?.underlying(network.network)
+        val strict = network.info.privateDns as? org.weft.core.PrivateDns.Strict
+        mutable.update { state ->
+            val kept = state.warnings.filterNot { it is TunnelWarning.PrivateDns }
+            state.copy(warnings = (kept + listOfNotNull(strict?.let { TunnelWarning.PrivateDns(it.host) })).toSet())
+        }
+        onCore {
+            it.networkChanged(network.info)
+            it.setCaptivePortal(network.captivePortal)
+        }
+    }
+
+    /** The service goes when nobody wants the tunnel and nothing of it stands. */
+    private fun finishWhereDown() {
+        val now = state.value
+        val down = now.status?.state == State.DISCONNECTED && latest?.`interface` == null && !now.blocked
+        if (down && !now.wanted && !now.alwaysOn) vpn?.finish()
+    }
+
+    private suspend fun refresh() {
+        onCore { core ->
+            val (status, settings, registration) = Triple(core.status(), core.settings(), core.registration())
+            mutable.update {
+                it.copy(
+                    status = status ?: it.status,
+                    settings = settings ?: it.settings,
+                    registration = registration,
+                )
+            }
+        }
+    }
+
+    private fun want(wanted: Boolean) {
+        target.wanted = wanted
+        mutable.update { it.copy(wanted = wanted) }
+    }
+
+    private fun warn(warning: TunnelWarning) = mutable.update { it.copy(warnings = it.warnings + warning) }
+
+    private fun refused(error: WeftException) =
+        mutable.update { it.copy(problem = TunnelProblem.Refused(error.detailText())) }
+
+    /** A call whose failure is part of the state. */
+    private suspend fun onCore(work: suspend (Session) -> Unit) {
+        try {
+            work(core())
+        } catch (error: CancellationException) {
+            throw error
+        } catch (_: WeftException.Closed) {
+            // On the way out.
+        } catch (error: WeftException) {
+            refused(error)
+        }
+    }
+
+    /** The app that the system keeps as its VPN, where it says so: newer systems tell nobody. */
+    private fun alwaysOnApp(): String? =
+        try {
+            Settings.Secure.getString(context.contentResolver, "always_on_vpn_app")
+        } catch (_: SecurityException) {
+            null
+        }
+
+    companion object {
+        private val instance = java.util.concurrent.atomic.AtomicReference<Tunnel?>()
+
+        /** The tunnel of this process. Options come from the application where it is a [TunnelOptionsProvider]. */
+        fun of(context: Context): Tunnel {
+            instance.get()?.let { return it }
+            return synchronized(this) {
+                instance.get() ?: make(context.applicationContext).also(instance::set)
+            }
+        }
+
+        private fun make(application: Context): Tunnel {
+            val options = (application as? TunnelOptionsProvider)?.tunnelOptions ?: TunnelOptions(application)
+            return Tunnel(application, options)
+        }
+    }
+}

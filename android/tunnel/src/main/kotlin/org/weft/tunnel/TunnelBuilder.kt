@@ -1,0 +1,46 @@
+package org.weft.tunnel
+
+import java.net.InetAddress
+
+/**
+ * What a plan is put into: [SystemTunnelBuilder] on a device. Names and meaning are those of
+ * [android.net.VpnService.Builder].
+ */
+interface TunnelBuilder {
+    fun session(name: String)
+
+    /** @param bytes 68 to 65535 */
+    fun mtu(bytes: Int)
+
+    fun address(
+        address: InetAddress,
+        prefix: Int,
+    )
+
+    fun route(
+        address: InetAddress,
+        prefix: Int,
+    )
+
+    /** From API 33. */
+    fun excludeRoute(
+        address: InetAddress,
+        prefix: Int,
+    )
+
+    fun dnsServer(address: InetAddress)
+
+    fun searchDomain(domain: String)
+
+    /** False where there is no such app. */
+    fun allow(packageName: String): Boolean
+
+    /** False where there is no such app. */
+    fun disallow(packageName: String): Boolean
+
+    /** From API 29; before it every VPN counts as metered. */
+    fun metered(metered: Boolean)
+
+    /** Whether a read of the descriptor waits for a packet. */
+    fun blocking(blocking: Boolean)
+}
