@@ -315,6 +315,12 @@ impl Engine {
         self.tell_status(now);
     }
 
+    /// Whether the shell is still at work on a plan.
+    #[must_use]
+    pub fn awaits_plan(&self) -> bool {
+        self.plans.is_in_flight()
+    }
+
     /// The next thing to do; none until the next `handle_*` call.
     #[must_use]
     pub fn poll_effect(&mut self) -> Option<Effect> {

@@ -182,7 +182,7 @@ impl Device {
             match self.next_event().await? {
                 Event::Plan(plan) => {
                     if plan.interface.is_some() && !attached {
-                        self.session.attach_tun(self.tun.try_clone()?).await;
+                        self.session.attach_tun(self.tun.try_clone()?)?;
                         attached = true;
                     }
                     self.session.acknowledge(plan.number, Ok(())).await;

@@ -47,7 +47,11 @@ pub(crate) fn copy_lock(daemon: &Daemon, settings: &Settings) {
 pub(crate) async fn system(daemon: Arc<Daemon>, mut outcomes: mpsc::UnboundedReceiver<Outcome>) {
     while let Some(outcome) = outcomes.recv().await {
         match outcome {
-            Outcome::Tun(descriptor) => daemon.session.attach_tun(descriptor).await,
+            Outcome::Tun(descriptor) => {
+                if let Err(error) = daemon.session.attach_tun(descriptor) {
+                    tracing::error!("the tunnel interface's descriptor cannot be used: {error}");
+                }
+            }
             Outcome::Applied(number, result) => daemon.session.acknowledge(number, result).await,
         }
     }
@@ -93,9 +97,9 @@ pub(crate) async fn network(daemon: Arc<Daemon>, mut networks: watch::Receiver<O
     while networks.changed().await.is_ok() {
         let network = networks.borrow_and_update().clone();
         if let Some(network) = network {
-            // A new network brings new resolvers.
-            daemon.refresh_system_dns().await;
             daemon.session.network_changed(network).await;
+            // A new network brings new resolvers; whoever keeps them may take seconds to say so.
+            daemon.refresh_system_dns().await;
         }
     }
 }

@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
 use weft_model::DropReason;
-use weft_packet::{Buffer, Coalescer, Run, RunSink, coalesce};
+use weft_packet::{Buffer, Coalescer, Merge, Run, RunSink, coalesce};
 use weft_tunnel::{Inbound, Nudge, PacketSink, Received, SocketId};
 
-use super::shared::{Shared, Sockets};
+use super::shared::{Shared, Sockets, refusal};
 use super::wait::{is_ready, wait};
 use super::{MAX_SOCKETS, QUIET};
 use crate::pool::{Pool, RUN_BUFFER};
 use crate::sockets::{ReceiveBuffers, UdpSocket};
+use crate::tun::TunOutput;
 
 /// Buffers that the thread keeps: one for each flow's run that is being made, and one for a packet that goes alone.
 const KEPT: usize = coalesce::MAX_FLOWS + 1;
@@ -29,14 +30,16 @@ pub(super) struct Inward {
     inbound: Box<dyn Inbound>,
     buffers: ReceiveBuffers,
     coalescer: Coalescer,
+    /// What the coalescer may merge.
+    merge: Merge,
     pool: Pool,
 }
 
 impl Inward {
     pub(super) fn new(shared: Arc<Shared>, inbound: Box<dyn Inbound>) -> Self {
-        let coalescer = Coalescer::new(shared.output.offload().merge());
-        let pool = Pool::new(RUN_BUFFER, KEPT);
-        Self { shared, inbound, buffers: ReceiveBuffers::new(), coalescer, pool }
+        let merge = shared.output.load().offload().merge();
+        let (coalescer, pool) = (Coalescer::new(merge), Pool::new(RUN_BUFFER, KEPT));
+        Self { shared, inbound, buffers: ReceiveBuffers::new(), coalescer, merge, pool }
     }
 
     pub(super) fn run(mut self) {
@@ -94,7 +97,14 @@ impl Inward {
                 }
             };
             let now = Instant::now();
-            let writer = Writer { shared: &self.shared, pool: &mut self.pool };
+            let output = self.shared.output.load();
+            let merge = output.offload().merge();
+            if merge != self.merge {
+                // Empty between two batches.
+                self.coalescer = Coalescer::new(merge);
+                self.merge = merge;
+            }
+            let writer = Writer { shared: &self.shared, output: &***output, pool: &mut self.pool };
             let mut sink = Sink { coalescer: &mut self.coalescer, writer, packets: 0, bytes: 0 };
             let mut nudge = Nudge::None;
             for arrival in datagrams {
@@ -124,7 +134,7 @@ struct Sink<'a> {
 impl Sink<'_> {
     fn finish(mut self) {
         self.coalescer.flush(&mut self.writer);
-        self.writer.shared.output.flush();
+        self.writer.output.flush();
         self.writer.shared.tally.inn.pass(self.packets, self.bytes);
     }
 }
@@ -148,6 +158,8 @@ impl PacketSink for Sink<'_> {
 /// Writes runs to the TUN.
 struct Writer<'a> {
     shared: &'a Shared,
+    /// The device of this batch, whatever takes its place meanwhile.
+    output: &'a dyn TunOutput,
     pool: &'a mut Pool,
 }
 
@@ -157,9 +169,9 @@ impl RunSink for Writer<'_> {
     }
 
     fn run(&mut self, mut run: Run) {
-        match self.shared.output.write(&mut run) {
+        match self.output.write(&mut run) {
             Ok(()) => self.shared.tally.inn.run(),
-            Err(_) => self.shared.tally.inn.drop(DropReason::SystemError, run.segments()),
+            Err(error) => self.shared.tally.inn.drop(refusal(&error), run.segments()),
         }
         self.pool.give_back(run.into_buffer());
     }

@@ -28,7 +28,7 @@ use weft_tunnel::{Inbound, Outbound, Outbox, Sealed, SocketId};
 use self::counters::Tally;
 use self::inward::Inward;
 use self::outward::Outward;
-use self::shared::{Patience, Shared, Sockets, lock};
+use self::shared::{Patience, Shared, Sockets, lock, refusal};
 use crate::sockets::UdpSocket;
 use crate::tun::{TunInput, TunOutput};
 
@@ -95,7 +95,9 @@ impl DataPlane {
     /// The system gives no thread or no descriptor.
     pub fn start(config: Config) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            output: config.output,
+            output: ArcSwap::from_pointee(config.output),
+            next_input: Mutex::new(None),
+            has_next_input: AtomicBool::new(false),
             outbound: config.outbound,
             verdicts: config.verdicts,
             claims: config.claims,
@@ -152,6 +154,19 @@ impl DataPlane {
         self.shared.out_waker.wake();
     }
 
+    /// Moves to another device, or another descriptor of the same: packets to the device go there from now on, and
+    /// packets from it are read there once the present one has no more, which is then closed. A failure of the present
+    /// one is forgotten. The transport is not touched.
+    pub fn replace_device(&self, input: Box<dyn TunInput>, output: Arc<dyn TunOutput>) {
+        self.shared.output.store(Arc::new(output));
+        let mut next = lock(&self.shared.next_input);
+        *next = Some(input);
+        *lock(&self.shared.failure) = None;
+        self.shared.has_next_input.store(true, Ordering::Release);
+        drop(next);
+        self.shared.out_waker.wake();
+    }
+
     /// Sends what the transport's control part wants sent, and empties `outbox`. Waits a moment for a full socket;
     /// what cannot be sent is dropped and counted.
     pub fn transmit(&self, outbox: &mut Outbox) {
@@ -178,10 +193,11 @@ impl DataPlane {
 
     /// Hands a run of the core's own servers to the device: an answer from a sentinel address.
     pub fn write_own(&self, mut run: Run) {
-        if self.shared.output.write(&mut run).is_err() {
-            self.shared.tally.inn.drop(DropReason::SystemError, run.segments());
+        let output = self.shared.output.load();
+        if let Err(error) = output.write(&mut run) {
+            self.shared.tally.inn.drop(refusal(&error), run.segments());
         }
-        self.shared.output.flush();
+        output.flush();
     }
 
     /// Offers the run anew that a stream had no room for: the stream takes bytes again.

@@ -11,7 +11,7 @@ use weft_policy::Verdict;
 use weft_tunnel::{MAX_DATAGRAM_BATCH, Outbox, Sealed};
 
 use super::QUIET;
-use super::shared::{Patience, Shared};
+use super::shared::{Patience, Shared, refusal};
 use super::verdicts::{IcmpLimit, reason};
 use super::wait::wait;
 use crate::pool::{Pool, RUN_BUFFER};
@@ -31,6 +31,9 @@ const RUNS_AT: usize = 64;
 /// waiting gains nothing.
 const SENDS_AT: usize = 4;
 
+/// Runs that are still read from a device after another has taken its place: more than a TUN's own queue holds (500).
+const LAST_RUNS: usize = 1024;
+
 /// What the thread may hold: its buffers, one that a batch holds, and the sealed bytes of its sends and of one run,
 /// which takes two.
 pub(super) const MEMORY: usize = (KEPT + 1) * RUN_BUFFER + (SENDS_AT + 2) * MAX_DATAGRAM_BATCH;
@@ -38,6 +41,8 @@ pub(super) const MEMORY: usize = (KEPT + 1) * RUN_BUFFER + (SENDS_AT + 2) * MAX_
 pub(super) struct Outward {
     shared: Arc<Shared>,
     input: Box<dyn TunInput>,
+    /// What is read once `input` has no more, and how many runs that one may still have.
+    next: Option<(Box<dyn TunInput>, usize)>,
     pool: Pool,
     batch: Batch,
     outbox: Outbox,
@@ -53,6 +58,7 @@ impl Outward {
         Self {
             shared,
             input,
+            next: None,
             pool: Pool::new(RUN_BUFFER, KEPT),
             batch: Batch::new(),
             outbox: Outbox::new(),
@@ -69,11 +75,20 @@ impl Outward {
             if let Some(run) = self.blocked.take() {
                 self.seal(run, Instant::now());
             }
+            if let Some(input) = self.shared.take_next_input() {
+                self.next = Some((input, LAST_RUNS));
+            }
+            if self.blocked.is_none() && self.moves_on(alive) {
+                alive = true;
+            }
             let read = match (alive, &self.blocked) {
                 (true, None) => self.input.read(&mut self.pool, &mut self.batch),
                 _ => Err(io::ErrorKind::WouldBlock.into()),
             };
             match read {
+                Err(error) if self.next.is_some() && self.blocked.is_none() && is_end(&error) => {
+                    alive = false
+                }
                 Ok(()) => self.take_batch(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.send();
@@ -84,11 +99,25 @@ impl Outward {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.shared.fail("the tunnel interface gives no more packets", &error);
+                    self.shared.fail_device("the tunnel interface gives no more packets", &error);
                     alive = false;
                 }
             }
         }
+    }
+
+    /// Takes the next device for the present one, which is closed, where there is one and the present one has given its
+    /// last packets. Says whether it did.
+    fn moves_on(&mut self, alive: bool) -> bool {
+        if let Some((_, left @ 1..)) = &mut self.next
+            && alive
+        {
+            *left -= 1;
+            return false;
+        }
+        let Some((input, _)) = self.next.take() else { return false };
+        self.input = input;
+        true
     }
 
     fn take_batch(&mut self) {
@@ -164,10 +193,12 @@ impl Outward {
         let reply = icmp::reply(run, kind, None, &mut bytes)
             .and_then(|len| bytes.get(..len))
             .and_then(|reply| Run::from_packet(reply).ok());
-        if let Some(mut reply) = reply
-            && self.shared.output.write(&mut reply).is_err()
-        {
-            self.shared.tally.out.drop(DropReason::SystemError, 1);
+        if let Some(mut reply) = reply {
+            let output = self.shared.output.load();
+            match output.write(&mut reply) {
+                Ok(()) => output.flush(),
+                Err(error) => self.shared.tally.out.drop(refusal(&error), 1),
+            }
         }
     }
 
@@ -191,6 +222,7 @@ impl Outward {
                 Ok(false) => {
                     self.pool.release();
                     self.outbox = Outbox::new();
+                    self.input.release();
                     limit = None;
                 }
                 Err(error) => {
@@ -201,4 +233,9 @@ impl Outward {
         }
         self.shared.out_waker.clear();
     }
+}
+
+/// Whether a device gives no more: it has nothing, or is gone.
+fn is_end(error: &io::Error) -> bool {
+    !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::Interrupted)
 }

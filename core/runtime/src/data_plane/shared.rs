@@ -17,7 +17,7 @@ use super::counters::{Direction, Tally};
 use super::verdicts::VerdictsInForce;
 use super::wait::{Waker, is_ready, wait};
 use crate::sockets::UdpSocket;
-use crate::tun::TunOutput;
+use crate::tun::{TunInput, TunOutput};
 
 /// The sockets that are open, few.
 pub(super) type Sockets = Vec<(SocketId, Arc<UdpSocket>)>;
@@ -29,7 +29,12 @@ const SHORTAGES: u32 = 10;
 const MOMENT: Duration = Duration::from_millis(20);
 
 pub(super) struct Shared {
-    pub(super) output: Arc<dyn TunOutput>,
+    /// Replaced where the device's interface is.
+    pub(super) output: ArcSwap<Arc<dyn TunOutput>>,
+    /// The input that takes the present one's place.
+    pub(super) next_input: Mutex<Option<Box<dyn TunInput>>>,
+    /// Whether there is one, so that the thread need not take the lock to see.
+    pub(super) has_next_input: AtomicBool,
     pub(super) outbound: Arc<dyn Outbound>,
     pub(super) verdicts: Arc<VerdictsInForce>,
     pub(super) claims: Arc<FlowClaims>,
@@ -64,10 +69,26 @@ impl Shared {
         }
     }
 
+    /// The input that is to take the present one's place, once.
+    pub(super) fn take_next_input(&self) -> Option<Box<dyn TunInput>> {
+        if !self.has_next_input.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        lock(&self.next_input).take()
+    }
+
     /// Says once why packets no longer pass.
     pub(super) fn fail(&self, what: &str, error: &io::Error) {
         lock(&self.failure).get_or_insert_with(|| format!("{what}: {error}"));
         (self.nudge)();
+    }
+
+    /// The same of the device, unless another one is about to take its place.
+    pub(super) fn fail_device(&self, what: &str, error: &io::Error) {
+        let next = lock(&self.next_input);
+        if next.is_none() {
+            self.fail(what, error);
+        }
     }
 
     /// Sends all of `outbox` and empties it. What cannot be sent is counted.
@@ -170,6 +191,14 @@ impl Shared {
         if self.own_packets.try_send(packet).is_err() {
             direction.drop(DropReason::QueueFull, 1);
         }
+    }
+}
+
+/// Why a run that the device did not take is gone.
+pub(super) fn refusal(error: &io::Error) -> DropReason {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => DropReason::QueueFull,
+        _ => DropReason::SystemError,
     }
 }
 

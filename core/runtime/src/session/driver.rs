@@ -1,7 +1,6 @@
 //! The control thread: one loop that feeds the engine what happened and carries out what it asks for.
 
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,7 +14,7 @@ use weft_model::{
 use weft_tunnel::{Outbox, SocketId, SocketRequest};
 
 use super::events::Events;
-use super::tunnel::TunnelSlot;
+use super::tunnel::{DeviceInbox, TunnelSlot};
 use super::work::Work;
 use super::{Host, SessionConfig};
 use crate::transport_maker::transport_maker;
@@ -24,7 +23,6 @@ use crate::transport_maker::transport_maker;
 pub(super) enum Inward {
     Command(Command, oneshot::Sender<Result<(), UserError>>),
     Plan(PlanNumber, Result<(), String>),
-    Tun(OwnedFd),
     Network(NetworkState),
     SystemDns(Vec<IpAddr>),
     Registration(Option<Box<(Registration, Option<Profile>)>>),
@@ -47,6 +45,7 @@ pub(super) struct Driver {
     engine: Engine,
     host: Arc<dyn Host>,
     events: Arc<Events>,
+    devices: Arc<DeviceInbox>,
     tunnel: TunnelSlot,
     work: Work,
     outbox: Outbox,
@@ -59,6 +58,7 @@ impl Driver {
         config: SessionConfig,
         host: Arc<dyn Host>,
         events: Arc<Events>,
+        devices: Arc<DeviceInbox>,
         inward: mpsc::WeakSender<Inward>,
     ) -> Self {
         let SessionConfig { registration, profile, user, system_dns, sentinels, .. } = &config;
@@ -72,7 +72,7 @@ impl Driver {
         });
         let tunnel = TunnelSlot::default();
         let work = Work::new(inward, Arc::clone(&host), config, tunnel.port());
-        Self { engine, host, events, tunnel, work, outbox: Outbox::new(), wants_interface: false }
+        Self { engine, host, events, devices, tunnel, work, outbox: Outbox::new(), wants_interface: false }
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Inward>) {
@@ -84,6 +84,7 @@ impl Driver {
                     Some(message) => self.handle(message),
                     None => return,
                 },
+                () = self.devices.given() => self.take_device(),
                 () = self.tunnel.nudged() => self.nudged(),
                 learnt = self.work.learnt() => self.learnt(&learnt),
                 () = sleep_until(deadline) => self.engine.handle_timeout(Instant::now()),
@@ -102,6 +103,8 @@ impl Driver {
     fn nudged(&mut self) {
         let now = Instant::now();
         match self.tunnel.failure() {
+            // Where the shell makes the interface anew, the former may go before the next is handed over.
+            Some(_) if self.engine.awaits_plan() => {}
             Some(detail) => {
                 // Whatever comes next needs a descriptor that works.
                 self.tunnel.detach();
@@ -111,7 +114,15 @@ impl Driver {
         }
     }
 
+    fn take_device(&mut self) {
+        if let Some(device) = self.devices.take() {
+            self.tunnel.attach(device);
+        }
+    }
+
     fn handle(&mut self, message: Inward) {
+        // A plan that is acknowledged rests on the device that was given before.
+        self.take_device();
         let now = Instant::now();
         match message {
             Inward::Command(command, answer) => {
@@ -124,7 +135,6 @@ impl Driver {
                 let _gone = answer.send(result);
             }
             Inward::Plan(number, result) => self.plan_done(number, result, now),
-            Inward::Tun(tun) => self.tunnel.attach(tun),
             Inward::Network(network) => self.engine.handle_network(network, now),
             Inward::SystemDns(servers) => {
                 self.work.set_system_dns(&servers);
@@ -176,6 +186,9 @@ impl Driver {
             self.tunnel.detach();
         }
         self.engine.handle_plan(number, result, now);
+        if self.tunnel.failure().is_some() {
+            self.nudged();
+        }
     }
 
     /// Carries out everything that the engine asks for, and what comes of it.

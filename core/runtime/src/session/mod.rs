@@ -28,6 +28,8 @@ pub use weft_dns::DEFAULT_CACHE_BYTES;
 
 use self::driver::{Driver, Inward};
 use self::events::Events;
+use self::tunnel::{Device, DeviceInbox};
+use crate::tun::{self, PacketQueue};
 
 /// Messages that may wait for the control thread; senders of more wait themselves.
 const INWARD_QUEUE: usize = 256;
@@ -88,6 +90,7 @@ pub enum SessionError {
 pub struct Session {
     inward: mpsc::Sender<Inward>,
     events: Arc<Events>,
+    devices: Arc<DeviceInbox>,
     stop: Arc<Notify>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -103,6 +106,8 @@ impl Session {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let to_driver = inward.downgrade();
         let told = Arc::clone(&events);
+        let devices = Arc::new(DeviceInbox::default());
+        let given = Arc::clone(&devices);
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("weft-control".to_owned()).spawn(move || {
@@ -110,13 +115,13 @@ impl Session {
             let _end = EndOnDrop(Arc::clone(&told));
             runtime.block_on(async move {
                 tokio::select! {
-                    () = Driver::new(config, host, told, to_driver).run(inbox) => {}
+                    () = Driver::new(config, host, told, given, to_driver).run(inbox) => {}
                     () = stopped.notified() => {}
                 }
             });
             runtime.shutdown_timeout(std::time::Duration::from_secs(1));
         })?;
-        Ok(Self { inward, events, stop, thread: Mutex::new(Some(thread)) })
+        Ok(Self { inward, events, devices, stop, thread: Mutex::new(Some(thread)) })
     }
 
     /// Does what the shell asks; resolves when it has begun, not when it is done.
@@ -137,9 +142,28 @@ impl Session {
         self.tell(Inward::Plan(number, result)).await;
     }
 
-    /// Hands over the TUN descriptor that a plan asked for; replaces an earlier one.
-    pub async fn attach_tun(&self, tun: OwnedFd) {
-        self.tell(Inward::Tun(tun)).await;
+    /// Hands over the TUN descriptor that a plan asked for, before that plan is acknowledged. It takes the place of an
+    /// earlier one, under a running tunnel too, which goes on: the earlier one is closed once it has given its last
+    /// packets. Never waits.
+    ///
+    /// # Errors
+    /// The descriptor is none of a TUN device's; it is closed.
+    pub fn attach_tun(&self, tun: OwnedFd) -> io::Result<()> {
+        let (device, _) = tun::open(tun)?;
+        self.devices.give(Device::Tun(device));
+        Ok(())
+    }
+
+    /// Takes packets from a host that owns them, in place of a TUN descriptor, from now on. The queue that the host had
+    /// before is closed, and this one is when the session ends or another device takes its place. It stays over
+    /// disconnects. Never waits.
+    ///
+    /// # Errors
+    /// The system gives no descriptor.
+    pub fn packet_queue(&self) -> io::Result<PacketQueue> {
+        let queue = PacketQueue::new()?;
+        self.devices.give(Device::Queue(queue.clone()));
+        Ok(queue)
     }
 
     /// Says what network the device is on.
@@ -206,6 +230,27 @@ impl Session {
         }
     }
 
+    /// Tells every thread to stop, and waits for none of them. Whoever waits for an event hears that there is none.
+    pub fn stop(&self) {
+        self.stop.notify_one();
+    }
+
+    /// Waits until every thread has ended, after [`stop`](Self::stop) or a panic. From the session's own thread, and
+    /// where another call waits already, it does not wait.
+    ///
+    /// # Errors
+    /// The control thread panicked: what it said.
+    pub fn join(&self) -> Result<(), String> {
+        let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
+        let thread = thread.filter(|thread| thread.thread().id() != std::thread::current().id());
+        let Some(thread) = thread else { return Ok(()) };
+        thread.join().map_err(|payload| {
+            let text = payload.downcast_ref::<&str>().copied();
+            let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+            text.unwrap_or("a panic that says nothing").to_owned()
+        })
+    }
+
     async fn tell(&self, message: Inward) {
         // A session that has stopped has nobody to tell.
         let _stopped = self.inward.send(message).await;
@@ -220,12 +265,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.stop.notify_one();
-        let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
-        if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
-            // A panic of the driver has been told as the end of the events.
-            let _panicked = thread.join();
-        }
+        self.stop();
+        let _panicked = self.join();
     }
 }
 

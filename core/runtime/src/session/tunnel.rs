@@ -1,9 +1,8 @@
-//! The tunnel while it is up: the packet threads, the core's own flows, and the TUN descriptor they rest on.
+//! The tunnel while it is up: the packet threads, the core's own flows, and the device they rest on.
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ipnet::IpNet;
 use tokio::sync::{Notify, mpsc};
@@ -15,15 +14,72 @@ use crate::data_plane::{Config, DataPlane, FlowClaims, Verdicts, VerdictsInForce
 use crate::dns_front::PacketPort;
 use crate::flows::{self, TunnelNet};
 use crate::sockets::SocketFactory;
-use crate::tun;
+use crate::tun::{PacketQueue, TunDevice, TunInput, TunOutput};
 
 /// Packets for the core's own flows that may wait for the control thread.
 const OWN_PACKETS: usize = 256;
 
+/// What stands between the device's programs and the tunnel.
+#[derive(Debug)]
+pub(super) enum Device {
+    /// A TUN interface.
+    Tun(TunDevice),
+    /// A host that owns the packets.
+    Queue(PacketQueue),
+}
+
+impl Device {
+    fn ends(&self) -> (Box<dyn TunInput>, Arc<dyn TunOutput>) {
+        match self {
+            Self::Tun(tun) => (Box::new(tun.clone()), Arc::new(tun.clone())),
+            Self::Queue(queue) => {
+                let (input, output) = queue.ends();
+                (Box::new(input), Arc::new(output))
+            }
+        }
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        if let Self::Queue(queue) = self {
+            queue.close();
+        }
+    }
+}
+
+/// The device that the shell gave last and the control thread has not taken yet. It needs no queue: a newer one takes
+/// the place of an older.
+#[derive(Debug, Default)]
+pub(super) struct DeviceInbox {
+    device: Mutex<Option<Device>>,
+    given: Notify,
+}
+
+impl DeviceInbox {
+    pub(super) fn give(&self, device: Device) {
+        let former = self.lock().replace(device);
+        self.given.notify_one();
+        drop(former);
+    }
+
+    pub(super) fn take(&self) -> Option<Device> {
+        self.lock().take()
+    }
+
+    pub(super) async fn given(&self) {
+        self.given.notified().await;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Device>> {
+        self.device.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The place of the tunnel, up or not.
 pub(super) struct TunnelSlot {
     /// Kept while the interface stands, so that the tunnel can come up again without the shell.
-    tun: Option<OwnedFd>,
+    device: Option<Device>,
     running: Option<Running>,
     verdicts: Arc<VerdictsInForce>,
     nudge: Arc<Notify>,
@@ -39,7 +95,7 @@ impl Default for TunnelSlot {
     fn default() -> Self {
         let nothing: Arc<dyn Verdicts> = Arc::new(VerdictSnapshot::default());
         Self {
-            tun: None,
+            device: None,
             running: None,
             verdicts: Arc::new(VerdictsInForce::from_pointee(nothing)),
             nudge: Arc::new(Notify::new()),
@@ -54,13 +110,22 @@ impl TunnelSlot {
         Arc::clone(&self.port)
     }
 
-    pub(super) fn attach(&mut self, tun: OwnedFd) {
-        self.tun = Some(tun);
+    /// Takes a device in place of the present one, under a running tunnel too. The former is closed after the new one
+    /// is in its place.
+    pub(super) fn attach(&mut self, device: Device) {
+        if let Some(running) = &self.running {
+            let (input, output) = device.ends();
+            running.plane.replace_device(input, output);
+        }
+        self.device = Some(device);
     }
 
-    /// The interface is gone.
+    /// The interface is gone. A host that owns the packets keeps its queue, empty, for the next one.
     pub(super) fn detach(&mut self) {
-        self.tun = None;
+        match &self.device {
+            Some(Device::Queue(queue)) if !queue.is_closed() => queue.clear(),
+            _ => self.device = None,
+        }
     }
 
     pub(super) fn set_verdicts(&self, snapshot: Arc<VerdictSnapshot>) {
@@ -76,16 +141,14 @@ impl TunnelSlot {
         addresses: &[IpNet],
         mtu: u16,
     ) -> Result<TunnelNet, String> {
-        let tun = self.tun.as_ref().ok_or("the shell gave no descriptor of the tunnel interface")?;
-        let tun = tun.try_clone().map_err(|error| format!("the tunnel interface's descriptor: {error}"))?;
-        let (input, output) =
-            tun::open(tun).map_err(|error| format!("the tunnel interface cannot be used: {error}"))?;
+        let device = self.device.as_ref().ok_or("the shell gave no descriptor of the tunnel interface")?;
+        let (input, output) = device.ends();
         let (own_packets, own_inbox) = mpsc::channel(OWN_PACKETS);
         let claims = Arc::new(FlowClaims::new());
         let (nudge, port) = (Arc::clone(&self.nudge), Arc::clone(&self.port));
         let config = Config {
-            input: Box::new(input),
-            output: Arc::new(output),
+            input,
+            output,
             outbound,
             inbound,
             verdicts: Arc::clone(&self.verdicts),

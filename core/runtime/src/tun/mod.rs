@@ -4,6 +4,7 @@
 mod device;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod ioctl;
+mod queue;
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -14,6 +15,10 @@ use crate::pool::Pool;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub use device::{TunDevice, enable_offload, open};
+pub use queue::{
+    LONGEST_PACKET, PacketBatch, PacketQueue, QUEUE_BYTES, QUEUE_MEMORY, QUEUE_PACKETS, QueueError,
+    QueueInput, QueueOutput,
+};
 
 /// What leaves the device for the tunnel.
 ///
@@ -30,6 +35,9 @@ pub trait TunInput: Send {
 
     /// A descriptor that poll(2) finds readable while something is there.
     fn readiness(&self) -> BorrowedFd<'_>;
+
+    /// Nothing has come for a while: frees what memory there is for what comes.
+    fn release(&mut self) {}
 }
 
 /// What comes from the tunnel to the device. Several threads write.
@@ -37,7 +45,7 @@ pub trait TunOutput: Send + Sync {
     /// Hands a run to the system, before it returns: the caller keeps the buffer. May write into the run's head room.
     ///
     /// # Errors
-    /// The system refused it.
+    /// [`io::ErrorKind::WouldBlock`] where there is no room for it; else the system refused it.
     fn write(&self, run: &mut Run) -> io::Result<()>;
 
     /// Nothing more comes for the moment: a host that takes batches takes this one.
