@@ -79,4 +79,9 @@ pub struct DnsService {
     /// Whether an answer with such addresses waits until they lead the right way. Else they are learnt all the same,
     /// and the answer does not wait.
     pub hold: bool,
+    /// Seconds after its time for which a kept answer is still given while nobody can be asked (RFC 8767); 0 = never.
+    pub serve_stale: u32,
+    /// Whether, of several resolvers asked at once, the first answer with data wins over an earlier one that says
+    /// that there are none.
+    pub prefer_positive: bool,
 }

@@ -401,6 +401,8 @@ impl Engine {
             fallback: self.settings.fallback_domains.value.clone(),
             hosts: if self.learns() { self.settings.split_tunnel.value.hosts.clone() } else { Vec::new() },
             hold: self.holds(),
+            serve_stale: self.settings.dns_serve_stale_seconds.value,
+            prefer_positive: self.settings.dns_prefer_positive.value,
         };
         self.effects.push_back(Effect::StartDns(Box::new(service)));
     }

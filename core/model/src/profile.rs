@@ -210,6 +210,10 @@ fn yes() -> bool {
 /// Seconds for which a captive portal may be open where nobody decided.
 pub const DEFAULT_CAPTIVE_PORTAL: u32 = 180;
 
+/// The longest that an answer may be given after its time, in seconds: 7 days, as long as the longest time that an
+/// answer has of its own (RFC 8767, section 4).
+pub const MAX_SERVE_STALE: u32 = 7 * 86_400;
+
 fn captive_portal_default() -> u32 {
     DEFAULT_CAPTIVE_PORTAL
 }
@@ -255,6 +259,14 @@ pub struct Profile {
     /// DNS search suffixes, in order, 25 at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dns_search_suffixes: Vec<DomainName>,
+    /// Seconds after its time for which a kept answer is still given while nobody can be asked (RFC 8767), up to
+    /// [`MAX_SERVE_STALE`]; 0 = never.
+    #[serde(default)]
+    pub dns_serve_stale_seconds: u32,
+    /// Whether, of several resolvers asked at once, the first answer with data wins over an earlier one that says
+    /// that there are none.
+    #[serde(default)]
+    pub dns_prefer_positive: bool,
     /// Minutes for which a user may exclude the local network; 0 = until the next reconnect; absent = not allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lan_allow_minutes: Option<u32>,
@@ -334,6 +346,8 @@ impl Default for Profile {
             include: None,
             fallback_domains: None,
             dns_search_suffixes: Vec::new(),
+            dns_serve_stale_seconds: 0,
+            dns_prefer_positive: false,
             lan_allow_minutes: None,
             lan_allow_subnet_size: None,
             service_mode_v2: ServiceModeV2::default(),
@@ -401,6 +415,13 @@ impl Profile {
         }
         if self.captive_portal > 3600 {
             return out_of_range("captive_portal", self.captive_portal.into(), "0 to 3600 seconds");
+        }
+        if self.dns_serve_stale_seconds > MAX_SERVE_STALE {
+            return out_of_range(
+                "dns_serve_stale_seconds",
+                self.dns_serve_stale_seconds.into(),
+                "0 to 604800 seconds",
+            );
         }
         if let Some(size) = self.lan_allow_subnet_size.filter(|size| !(24..=32).contains(size)) {
             return out_of_range("lan_allow_subnet_size", size.into(), "24 to 32");
@@ -487,6 +508,9 @@ mod tests {
             (r#"{"include":[{"host":"a..b"}]}"#, "a..b"),
             (r#"{"auto_connect":1441}"#, "auto_connect"),
             (r#"{"mtu":100}"#, "mtu"),
+            (r#"{"dns_serve_stale_seconds":604801}"#, "dns_serve_stale_seconds"),
+            (r#"{"dns_serve_stale_seconds":-1}"#, "-1"),
+            (r#"{"dns_prefer_positive":"yes"}"#, "\"yes\""),
             (r#"{"lan_allow_subnet_size":8}"#, "lan_allow_subnet_size"),
             (r#"{"support_url":"http://example.com"}"#, "support_url"),
             (r#"{"service_mode_v2":{"mode":"magic"}}"#, "magic"),

@@ -100,6 +100,11 @@ pub struct Settings {
     pub fallback_domains: Setting<Vec<FallbackDomain>>,
     /// The search suffixes that the profile adds.
     pub dns_search_suffixes: Setting<Vec<DomainName>>,
+    /// Seconds after its time for which a kept answer is still given while nobody can be asked (RFC 8767); 0 = never.
+    pub dns_serve_stale_seconds: Setting<u32>,
+    /// Whether, of several resolvers asked at once, the first answer with data wins over an earlier one that says
+    /// that there are none.
+    pub dns_prefer_positive: Setting<bool>,
     /// The tunnel interface's MTU in bytes.
     pub mtu: Setting<u16>,
     /// Where users turn to for help.

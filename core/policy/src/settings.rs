@@ -58,6 +58,8 @@ fn default_settings() -> Settings {
         split_tunnel: Setting::default_value(split_tunnel),
         fallback_domains: Setting::default_value(defaults::fallback_domains()),
         dns_search_suffixes: Setting::default_value(Vec::new()),
+        dns_serve_stale_seconds: Setting::default_value(0),
+        dns_prefer_positive: Setting::default_value(false),
         mtu: Setting::default_value(DEFAULT_MTU),
         support_url: Setting::default_value(None),
     }
@@ -113,6 +115,8 @@ fn overlay_profile(settings: &mut Settings, profile: &Profile) {
     settings.fallback_domains.overlay(profile.fallback_domains.clone(), by);
     let suffixes = Some(&profile.dns_search_suffixes).filter(|list| !list.is_empty());
     settings.dns_search_suffixes.overlay(suffixes.cloned(), by);
+    settings.dns_serve_stale_seconds.overlay(Some(profile.dns_serve_stale_seconds), by);
+    settings.dns_prefer_positive.overlay(Some(profile.dns_prefer_positive), by);
     settings.mtu.overlay(profile.mtu, by);
     settings.support_url.overlay(profile.support_url.clone().map(Some), by);
 }
@@ -169,7 +173,8 @@ mod tests {
     fn the_profile_decides_what_it_names() {
         let settings = compile(
             r#"{"name":"Office","mtu":1420,"include":[{"address":"203.0.113.0/24"},{"host":"*.example.com"}],
-                "fallback_domains":[],"dns_search_suffixes":["corp.example"],"switch_locked":true,"captive_portal":60}"#,
+                "fallback_domains":[],"dns_search_suffixes":["corp.example"],"switch_locked":true,"captive_portal":60,
+                "dns_serve_stale_seconds":3600,"dns_prefer_positive":true}"#,
             None,
         );
         assert_eq!(settings.profile_name.as_deref(), Some("Office"));
@@ -179,6 +184,9 @@ mod tests {
         assert_eq!(settings.fallback_domains, Setting { value: Vec::new(), origin: Origin::NetworkPolicy });
         assert_eq!(settings.switch_locked, Setting { value: true, origin: Origin::NetworkPolicy });
         assert_eq!(settings.captive_portal, Setting { value: 60, origin: Origin::NetworkPolicy });
+        let stale = &settings.dns_serve_stale_seconds;
+        assert_eq!(*stale, Setting { value: 3600, origin: Origin::NetworkPolicy });
+        assert_eq!(settings.dns_prefer_positive, Setting { value: true, origin: Origin::NetworkPolicy });
         assert_eq!(settings.support_url.origin, Origin::Default);
     }
 

@@ -87,6 +87,11 @@ pub(crate) fn settings(settings: &Settings) -> String {
         list(domains.iter().map(fallback_domain))
     });
     setting(&mut text, "DNS search suffixes", &settings.dns_search_suffixes, |suffixes| list(suffixes));
+    setting(&mut text, "DNS serve stale", &settings.dns_serve_stale_seconds, |seconds| match seconds {
+        0 => "never".to_owned(),
+        seconds => format!("for {seconds} s after an answer's time"),
+    });
+    setting(&mut text, "DNS prefer positive", &settings.dns_prefer_positive, yes_no);
     setting(&mut text, "Support URL", &settings.support_url, |url| {
         url.clone().unwrap_or_else(|| "none".to_owned())
     });

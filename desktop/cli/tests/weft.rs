@@ -46,6 +46,8 @@ fn settings() -> Settings {
         "split_tunnel": setting(json!({ "mode": "exclude", "networks": ["10.0.0.0/8"], "hosts": ["*.corp.example"] })),
         "fallback_domains": setting(json!([{ "suffix": "corp", "dns_server": ["10.0.0.53"] }, { "suffix": "lan" }])),
         "dns_search_suffixes": setting(json!([])),
+        "dns_serve_stale_seconds": { "value": 86400, "origin": "network_policy" },
+        "dns_prefer_positive": setting(json!(false)),
         "mtu": { "value": 1280, "origin": "user_set" },
         "support_url": setting(Value::Null),
     }))

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use weft_dns::{DnsConfig, HoldId, Learnt, Upstream};
@@ -221,7 +221,8 @@ impl DnsSlot {
             hosts: service.hosts.clone(),
             hold: service.hold,
             cache_bytes: self.cache_bytes,
-            ..DnsConfig::default()
+            serve_stale: (service.serve_stale > 0).then(|| Duration::from_secs(service.serve_stale.into())),
+            prefer_positive: service.prefer_positive,
         }
     }
 
