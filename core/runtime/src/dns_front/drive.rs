@@ -1,10 +1,12 @@
 //! Makes the engine's requests and keeps its time.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Sleep, sleep_until};
 use weft_dns::{RequestId, UpstreamError};
 
 use super::core::Core;
@@ -18,6 +20,7 @@ type Done = (RequestId, Result<Vec<u8>, UpstreamError>);
 pub(super) async fn drive(core: Arc<Core>) {
     let mut under_way: JoinSet<Done> = JoinSet::new();
     let mut handles: HashMap<RequestId, AbortHandle> = HashMap::new();
+    let mut alarm = Alarm::default();
     loop {
         let (errands, resolve) = core.take_errands();
         for id in errands.cancelled {
@@ -31,6 +34,7 @@ pub(super) async fn drive(core: Arc<Core>) {
             handles.insert(id, under_way.spawn(async move { (id, resolving.await) }));
         }
         drop(resolve);
+        alarm.set(errands.deadline);
         tokio::select! {
             () = core.woken() => {}
             Some(done) = under_way.join_next() => {
@@ -50,14 +54,33 @@ pub(super) async fn drive(core: Arc<Core>) {
                     }
                 });
             }
-            () = sleep_until(errands.deadline) => core.with(|state, now| state.engine.handle_timeout(now)),
+            () = alarm.rings() => core.with(|state, now| state.engine.handle_timeout(now)),
         }
     }
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
+/// A moment to wait for. One that is put off rings at the former moment: setting the timer wakes the event loop, and most
+/// deadlines are over before they come.
+#[derive(Default)]
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Rings at `deadline`, or before.
+    fn set(&mut self, deadline: Option<Instant>) {
+        let Some(deadline) = deadline.map(tokio::time::Instant::from_std) else { return };
+        match &mut self.0 {
+            Some(sleep) if sleep.deadline() <= deadline => {}
+            Some(sleep) => sleep.as_mut().reset(deadline),
+            None => self.0 = Some(Box::pin(sleep_until(deadline))),
+        }
+    }
+
+    /// Waits for it, once; for ever where nothing is set.
+    async fn rings(&mut self) {
+        match &mut self.0 {
+            Some(sleep) => sleep.as_mut().await,
+            None => std::future::pending().await,
+        }
+        self.0 = None;
     }
 }

@@ -1,7 +1,7 @@
 //! Queries: how they are sent, and what is an answer to them.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -92,16 +92,16 @@ impl DohClient {
     }
 
     /// Asks a query in wire form, whose id should be 0 (RFC 8484, section 4.1), and gives the answer. The query is
-    /// padded, the answer is given without padding.
+    /// padded, the answer is given without padding. How long it may take is for the caller to say, who drops the future:
+    /// a timer for each query would wake the event loop for each.
     ///
     /// # Errors
-    /// A [`DohError`], at the deadline at the latest.
-    pub async fn query(&self, query: &[u8], deadline: Instant) -> Result<Vec<u8>, DohError> {
+    /// A [`DohError`].
+    pub async fn query(&self, query: &[u8]) -> Result<Vec<u8>, DohError> {
         let mut padded = Vec::with_capacity(query.len() + EDNS_LEN + BLOCK);
         padded.extend_from_slice(query);
         let added_edns = message::pad(&mut padded, BLOCK, SAFE_UDP_LIMIT);
-        let asked = tokio::time::timeout_at(deadline.into(), self.inner.ask(padded.into()));
-        let mut answer = asked.await.map_err(|_| DohError::TimedOut)??;
+        let mut answer = self.inner.ask(padded.into()).await?;
         super::check(&answer, query)?;
         message::remove_padding(&mut answer);
         if added_edns {
@@ -124,15 +124,14 @@ impl Inner {
             Err(error) if error.is_of_connection() => self.pool.lease().await?,
             other => other?,
         };
-        let asked = Instant::now();
         let mut exchange = std::pin::pin!(lease.exchange(self.head(body.len()), body.clone()));
         match lease.listen(exchange.as_mut()).await {
-            Some(result) => match self.judge(&lease, result) {
+            Ok(result) => match self.judge(&lease, result) {
                 Err(error) if error.is_worth_another() => self.ask_again(body).await,
                 result => result,
             },
-            None => {
-                self.pool.distrust(asked);
+            Err(since) => {
+                self.pool.distrust(since);
                 tokio::select! {
                     Ok(answer) = exchange => Ok(answer),
                     answer = self.ask_again(body) => answer,
@@ -143,12 +142,11 @@ impl Inner {
 
     async fn ask_again(&self, body: Bytes) -> Result<Vec<u8>, DohError> {
         let lease = self.pool.lease().await?;
-        let asked = Instant::now();
         let exchange = std::pin::pin!(lease.exchange(self.head(body.len()), body));
         match lease.listen(exchange).await {
-            Some(result) => self.judge(&lease, result),
-            None => {
-                self.pool.distrust(asked);
+            Ok(result) => self.judge(&lease, result),
+            Err(since) => {
+                self.pool.distrust(since);
                 Err(DohError::Silent)
             }
         }

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::client::SendRequest;
-use h2::{Ping, PingPong, RecvStream};
 use http::{Request, Response, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
@@ -17,6 +17,7 @@ use tokio::sync::futures::Notified;
 use tokio_rustls::client::TlsStream;
 
 use super::dial::BoxedStream;
+use super::silence::Life;
 use super::{DohError, MAX_ANSWER};
 use crate::http::{AbortOnDrop, is_of_type};
 use crate::tls::{TlsClient, TlsError};
@@ -28,9 +29,6 @@ const MAX_HEADERS: u32 = 16 << 10;
 /// Bytes of answers that may be on their way, over all queries; a query's own window is an answer's longest.
 const WINDOW: u32 = 1 << 20;
 
-/// For how long nothing may have been heard on a connection before its next query asks for a sign of life at once.
-/// Networks forget connections after half a minute of silence at the earliest.
-const FORGOTTEN: Duration = Duration::from_secs(30);
 /// The longest time that a connection may be silent while a query waits on it, however slowly it was opened.
 const MAX_SILENCE: Duration = Duration::from_secs(2);
 
@@ -42,14 +40,7 @@ pub(super) struct Connection {
 }
 
 struct Shared {
-    heard: Arc<Heard>,
-    pings: Mutex<Option<PingPong>>,
-    /// How long it may be silent while a query waits on it: as long as it took to open it, which is two round trips
-    /// at least.
-    silence: Duration,
-    under_way: AtomicUsize,
-    /// Milliseconds from [`Heard::opened`] to the end of the last query.
-    used: AtomicU64,
+    life: Arc<Life>,
     answered: AtomicBool,
     room: Arc<Room>,
     driver: AbortOnDrop,
@@ -121,8 +112,10 @@ impl Connection {
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(DohError::NoHttp2);
         }
-        let heard = Arc::new(Heard::default());
-        let stream = Listened { stream, heard: Arc::clone(&heard) };
+        // As long as it took to open it, which is two round trips at least.
+        let silence = began.elapsed().min(MAX_SILENCE).max(silence);
+        let life = Arc::new(Life::new(silence));
+        let stream = Listened { stream, life: Arc::clone(&life) };
         let (sender, mut connection) = h2::client::Builder::new()
             .enable_push(false)
             .initial_window_size(MAX_ANSWER as u32 + 1)
@@ -131,23 +124,14 @@ impl Connection {
             .handshake(stream)
             .await
             .map_err(|error| DohError::Unreachable(error.to_string()))?;
-        let pings = Mutex::new(connection.ping_pong());
+        life.set_pings(connection.ping_pong());
+        let watched = Arc::clone(&life);
         let driver = AbortOnDrop(tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = watched.watch(connection).await {
                 tracing::debug!("the connection to the resolver ended: {error}");
             }
         }));
-        let silence = began.elapsed().min(MAX_SILENCE).max(silence);
-        let shared = Shared {
-            heard,
-            pings,
-            silence,
-            under_way: AtomicUsize::new(0),
-            used: AtomicU64::new(0),
-            answered: AtomicBool::new(false),
-            room,
-            driver,
-        };
+        let shared = Shared { life, answered: AtomicBool::new(false), room, driver };
         Ok(Self { sender, shared: Arc::new(shared) })
     }
 
@@ -166,26 +150,21 @@ impl Connection {
         self.shared.driver.0.abort();
     }
 
-    fn under_way(&self) -> usize {
-        self.shared.under_way.load(Ordering::SeqCst)
-    }
-
     /// Whether the server allows another stream. The first that it says on a connection is how many.
     pub(super) fn has_room(&self) -> bool {
-        let streams = if self.shared.heard.times() > 0 {
+        let streams = if self.shared.life.has_heard() {
             let streams = self.sender.current_max_send_streams();
             self.shared.room.streams.store(streams, Ordering::Relaxed);
             streams
         } else {
             self.shared.room.streams.load(Ordering::Relaxed).min(STREAMS)
         };
-        self.under_way() < streams
+        self.shared.life.under_way() < streams
     }
 
     /// Whether there was no query on it for `time`.
     pub(super) fn is_unused_for(&self, time: Duration) -> bool {
-        let used = Duration::from_millis(self.shared.used.load(Ordering::Relaxed));
-        self.under_way() == 0 && self.shared.heard.opened.elapsed().saturating_sub(used) > time
+        self.shared.life.is_unused_for(time)
     }
 
     /// Notes that it gave an answer; whether that is the first.
@@ -200,22 +179,13 @@ impl Connection {
 
     /// Whether something was heard on it since `moment`.
     pub(super) fn was_heard_since(&self, moment: Instant) -> bool {
-        self.shared.heard.last() >= moment
+        self.shared.life.last_heard() >= moment
     }
 
     /// A place on it, to be given back by dropping it.
     pub(super) fn lease(&self) -> Lease {
-        self.shared.under_way.fetch_add(1, Ordering::Relaxed);
+        self.shared.life.begin();
         Lease(self.clone())
-    }
-
-    /// Asks for a sign of life (RFC 9113, section 6.7). One at a time is under way.
-    fn ping(&self) {
-        let mut pings = self.shared.pings.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(pings) = &mut *pings else { return };
-        // The answer to the last one has to be taken before another may be sent. What comes, the stream has noted.
-        let _taken = pings.poll_pong(&mut Context::from_waker(Waker::noop()));
-        let _under_way = pings.send_ping(Ping::opaque());
     }
 }
 
@@ -233,27 +203,13 @@ impl Lease {
         receive(response.await.map_err(failure)?).await
     }
 
-    /// Waits for an exchange while the connection lives. None: it was silent, although it was asked for a sign of life.
-    pub(super) async fn listen<T>(&self, mut exchange: Pin<&mut impl Future<Output = T>>) -> Option<T> {
-        let shared = &self.0.shared;
-        let mut heard = shared.heard.times();
-        let mut asked = shared.heard.last().elapsed() > FORGOTTEN;
-        if asked {
-            self.0.ping();
-        }
-        loop {
-            if let Ok(result) = tokio::time::timeout(shared.silence, &mut exchange).await {
-                return Some(result);
-            }
-            if shared.heard.times() != heard {
-                // It lives; the answer takes its time.
-                (heard, asked) = (shared.heard.times(), false);
-            } else if asked {
-                return None;
-            } else {
-                self.0.ping();
-                asked = true;
-            }
+    /// Waits for an exchange while the connection lives. Else the moment since when it owes a sign of life.
+    pub(super) async fn listen<T>(&self, exchange: Pin<&mut impl Future<Output = T>>) -> Result<T, Instant> {
+        let mut silent = std::pin::pin!(self.0.shared.life.silent());
+        tokio::select! {
+            biased;
+            result = exchange => Ok(result),
+            since = &mut silent => Err(since),
         }
     }
 }
@@ -261,8 +217,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let shared = &self.0.shared;
-        shared.used.store(millis(shared.heard.opened.elapsed()), Ordering::Relaxed);
-        shared.under_way.fetch_sub(1, Ordering::SeqCst);
+        shared.life.end();
         shared.room.note_free();
     }
 }
@@ -305,43 +260,10 @@ fn failure(error: h2::Error) -> DohError {
     }
 }
 
-/// When something came.
-struct Heard {
-    opened: Instant,
-    times: AtomicU64,
-    /// Milliseconds from `opened` to the last time.
-    last: AtomicU64,
-}
-
-impl Default for Heard {
-    fn default() -> Self {
-        Self { opened: Instant::now(), times: AtomicU64::new(0), last: AtomicU64::new(0) }
-    }
-}
-
-impl Heard {
-    fn note(&self) {
-        self.times.fetch_add(1, Ordering::Relaxed);
-        self.last.store(millis(self.opened.elapsed()), Ordering::Relaxed);
-    }
-
-    fn times(&self) -> u64 {
-        self.times.load(Ordering::Relaxed)
-    }
-
-    fn last(&self) -> Instant {
-        self.opened + Duration::from_millis(self.last.load(Ordering::Relaxed))
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// A stream that notes when something comes.
 struct Listened {
     stream: TlsStream<BoxedStream>,
-    heard: Arc<Heard>,
+    life: Arc<Life>,
 }
 
 impl AsyncRead for Listened {
@@ -354,7 +276,7 @@ impl AsyncRead for Listened {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            this.heard.note();
+            this.life.note_heard();
         }
         polled
     }

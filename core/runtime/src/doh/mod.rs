@@ -15,6 +15,7 @@ mod connection;
 mod dial;
 mod open;
 mod pool;
+mod silence;
 #[cfg(test)]
 mod tests;
 

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::{Config, TunnelNet, TunnelStream};
 use crate::data_plane::{FlowClaims, OWN_PORTS, Protocol};
+use crate::testing::eventually;
 
 const ADDRESSES: [[&str; 2]; 2] =
     [["172.16.0.2/32", "2001:db8::2/128"], ["192.0.2.53/32", "2001:db8::53/128"]];
@@ -53,14 +54,6 @@ pub(crate) async fn connect(pair: &Pair, family: usize) -> [TunnelStream; 2] {
     let two = pair.nets[1].connect_from(ports[1], at(0, family, ports[0]));
     let (one, two) = timeout(PATIENCE, async { tokio::join!(one, two) }).await.unwrap();
     [one.unwrap(), two.unwrap()]
-}
-
-async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        tokio::task::yield_now().await;
-    }
 }
 
 fn claimed(claims: &FlowClaims) -> usize {

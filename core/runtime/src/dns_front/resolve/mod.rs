@@ -36,7 +36,8 @@ pub type Resolving = Pin<Box<dyn Future<Output = Result<Vec<u8>, UpstreamError>>
 
 /// Asks resolvers for the engine.
 pub trait Resolve: Send + Sync {
-    /// Asks `to` the query in `message`, and gives up at the deadline.
+    /// Asks `to` the query in `message`. What is not answered by the deadline is dropped then; until then it may be sent
+    /// again.
     fn resolve(&self, to: Target, message: Vec<u8>, deadline: Instant) -> Resolving;
 
     /// Gives up connections that are kept for later queries: the network is another one.
@@ -87,7 +88,7 @@ impl Resolvers {
         let (server, way) = match (to, &self.doh) {
             (Target::Plain { server, way }, _) => (SocketAddr::new(server, self.port), way),
             (Target::Doh, Some(doh)) => {
-                return doh.query(&query, deadline).await.map_err(|error| of_doh(&error));
+                return doh.query(&query).await.map_err(|error| of_doh(&error));
             }
             (Target::Doh, None) => {
                 return Err(UpstreamError::new(UpstreamErrorKind::NotReady, "there is no DoH resolver"));

@@ -14,6 +14,7 @@ use weft_dns::{Target, UpstreamError, UpstreamErrorKind, Way, message};
 use super::judge::{Verdict, judge};
 use super::{Resolve, Resolvers};
 use crate::sockets::SocketFactory;
+use crate::testing::eventually;
 
 /// "Xx.example A" with EDNS or without.
 fn query(id: u16, name: &[u8; 2], edns: bool) -> Vec<u8> {
@@ -297,13 +298,5 @@ async fn who_cannot_be_asked_is_named_by_kind() {
     for (target, kind) in cases {
         let error = resolvers.resolve(target, query(1, b"ab", true), soon()).await.unwrap_err();
         assert_eq!(error.kind, kind, "{error:?}");
-    }
-}
-
-async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = soon();
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        tokio::task::yield_now().await;
     }
 }

@@ -116,14 +116,6 @@ pub(super) fn start_with(script: &Arc<Scripted>, config: DnsConfig) -> DnsProxy 
     attempts.find_map(Result::ok).expect("no port is free for both")
 }
 
-pub(super) async fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let deadline = soon();
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        tokio::task::yield_now().await;
-    }
-}
-
 /// What a client asks at: an address of the system's, or a sentinel behind a TUN.
 pub(super) enum Peer {
     Address(SocketAddr),

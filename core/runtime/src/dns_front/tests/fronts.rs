@@ -3,8 +3,9 @@
 use tokio::io::AsyncWriteExt as _;
 use weft_dns::{MAX_QUERY, message};
 
-use super::bench::{Bench, Scripted, answer, answers, eventually, query, read_answer, send};
+use super::bench::{Bench, Scripted, answer, answers, query, read_answer, send};
 use crate::dns_front::tcp::frame;
+use crate::testing::eventually;
 
 #[tokio::test]
 async fn queries_are_answered_by_datagram_and_by_stream() {

@@ -10,10 +10,11 @@ use weft_dns::{DnsConfig, Target, Upstream, message};
 use weft_model::profile::HostPattern;
 
 use super::bench::{
-    Bench, By, Datagrams, Device, PATIENCE, Peer, SENTINELS, Scripted, answer, answers, doh, eventually,
-    query, soon, start,
+    Bench, By, Datagrams, Device, PATIENCE, Peer, SENTINELS, Scripted, answer, answers, doh, query, soon,
+    start,
 };
 use crate::dns_front::{DnsProxy, Resolve, Resolving};
+use crate::testing::eventually;
 
 #[tokio::test]
 async fn rules_and_means_change_while_it_runs() {

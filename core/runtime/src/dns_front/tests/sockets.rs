@@ -10,11 +10,12 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use weft_dns::{DnsConfig, MAX_IN_FLIGHT, message};
 
 use super::bench::{
-    By, Peer, Scripted, answers, doh, eventually, local, query, read_answer, send, soon, start, start_with,
+    By, Peer, Scripted, answers, doh, local, query, read_answer, send, soon, start, start_with,
 };
 use crate::dns_front::sleep::Sleep;
 use crate::dns_front::tcp::frame;
 use crate::dns_front::{DnsProxy, DnsProxyError};
+use crate::testing::eventually;
 
 /// Asks `count` queries at `address`, up to `window` at once, and sees that each gets its own answer.
 async fn ask_many(address: SocketAddr, who: u16, count: u16, window: u16) {

@@ -1,17 +1,18 @@
 //! A resolver that goes, comes back, or does what it should not: what a query is told, and what is left behind.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::server::{Does, Server, query};
-use super::{eventually, soon};
+use super::{asked, soon, until};
 use crate::doh::DohError;
+use crate::testing::eventually;
 
 /// Asks again and again until there is an answer; the errors meanwhile are given back.
 async fn ask_until_answered(client: &crate::doh::DohClient) -> Vec<DohError> {
     let mut errors = Vec::new();
     let deadline = soon();
     loop {
-        match client.query(&query(b'a', true), Instant::now() + Duration::from_secs(5)).await {
+        match asked(client.query(&query(b'a', true))).await {
             Ok(_) => return errors,
             Err(error) => errors.push(error),
         }
@@ -30,7 +31,7 @@ async fn a_resolver_that_comes_back_is_found_and_not_besieged_meanwhile() {
     for _ in 0..3 {
         let many = (0..300).map(|_| {
             let client = client.clone();
-            tokio::spawn(async move { client.query(&query(b'a', true), soon()).await })
+            tokio::spawn(async move { asked(client.query(&query(b'a', true))).await })
         });
         for task in many.collect::<Vec<_>>() {
             let error = task.await.unwrap().unwrap_err();
@@ -48,10 +49,10 @@ async fn a_resolver_that_comes_back_is_found_and_not_besieged_meanwhile() {
 async fn a_query_finds_a_silent_connection_dead_and_gets_its_answer_by_another() {
     let server = Server::start(&[Does::FallSilent, Does::Answer]).await;
     let client = server.client();
-    assert!(client.query(&query(b'a', true), soon()).await.is_ok());
+    assert!(asked(client.query(&query(b'a', true))).await.is_ok());
     assert_eq!(server.connections(), 2);
     // The client has closed its end; this server would never look.
-    assert!(client.query(&query(b'a', true), soon()).await.is_ok());
+    assert!(asked(client.query(&query(b'a', true))).await.is_ok());
     assert_eq!(server.connections(), 2);
 }
 
@@ -60,7 +61,7 @@ async fn a_connection_that_answers_signs_of_life_is_kept() {
     let server = Server::start(&[Does::Hold(100)]).await;
     let client = server.client();
     let deadline = Instant::now() + super::SILENCE * 8;
-    assert_eq!(client.query(&query(b'b', true), deadline).await, Err(DohError::TimedOut));
+    assert_eq!(until(deadline, client.query(&query(b'b', true))).await, Err(DohError::TimedOut));
     // Four times the silence that would have ended it, were it not for the pings.
     assert_eq!((server.connections(), server.requests()), (1, 1));
 }
@@ -85,7 +86,7 @@ async fn what_a_hostile_resolver_does_leaves_nothing_behind() {
             let many: Vec<_> = (0..20)
                 .map(|_| {
                     let client = client.clone();
-                    tokio::spawn(async move { client.query(&query(b'a', true), soon()).await })
+                    tokio::spawn(async move { asked(client.query(&query(b'a', true))).await })
                 })
                 .collect();
             for task in many {

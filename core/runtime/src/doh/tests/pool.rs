@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::server::{Does, LONG_SILENCE, Server, query};
-use super::{eventually, soon};
+use super::{asked, until};
 use crate::doh::DohClient;
+use crate::testing::eventually;
 
 fn ask(client: &DohClient, name: u8) -> tokio::task::JoinHandle<bool> {
     let client = client.clone();
-    tokio::spawn(async move { client.query(&query(name, true), soon()).await.is_ok() })
+    tokio::spawn(async move { asked(client.query(&query(name, true))).await.is_ok() })
 }
 
 #[tokio::test]
@@ -56,7 +57,7 @@ async fn a_client_that_nobody_has_any_more_closes_its_connections() {
     let server = Server::start(&[Does::Hold(1)]).await;
     let client = server.patient_client(LONG_SILENCE * 60);
     let deadline = Instant::now() + Duration::from_millis(200);
-    assert!(client.query(&query(b'b', true), deadline).await.is_err());
+    assert!(until(deadline, client.query(&query(b'b', true))).await.is_err());
     assert_eq!(server.open(), 1);
     drop(client);
     eventually("the connection is closed", || server.open() == 0).await;

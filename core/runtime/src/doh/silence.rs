@@ -1,0 +1,211 @@
+//! Whether a connection lives: one that is silent while queries wait on it is asked for a sign of life.
+//!
+//! A timer a query would wake the event loop for each of them. There is one a connection, kept by who drives it, and set
+//! anew only when it has run out: it asks what the connection did meanwhile.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use h2::{Ping, PingPong};
+use tokio::sync::Notify;
+use tokio::time::Sleep;
+
+/// For how long nothing may have been heard on a connection before its next query asks for a sign of life at once.
+/// Networks forget connections after half a minute of silence at the earliest.
+const FORGOTTEN: Duration = Duration::from_secs(30);
+
+/// What is known of a connection's life.
+pub(super) struct Life {
+    /// Moments are milliseconds from here.
+    opened: Instant,
+    /// How long it may be silent while a query waits on it, and then again after it was asked for a sign of life.
+    silence: Duration,
+    /// How often something was heard.
+    heard: AtomicU64,
+    last_heard: AtomicU64,
+    under_way: AtomicUsize,
+    /// When the first of those under way began.
+    busy_since: AtomicU64,
+    /// When the last query ended.
+    used: AtomicU64,
+    asked: Mutex<Asked>,
+    fell_silent: Notify,
+}
+
+#[derive(Default)]
+struct Asked {
+    pings: Option<PingPong>,
+    /// The sign of life that is awaited.
+    ping: Option<Awaited>,
+    /// The last one stayed out.
+    is_silent: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Awaited {
+    at: u64,
+    /// [`Life::heard`] when it was asked for.
+    heard: u64,
+}
+
+impl Life {
+    pub(super) fn new(silence: Duration) -> Self {
+        Self {
+            opened: Instant::now(),
+            silence,
+            heard: AtomicU64::new(0),
+            last_heard: AtomicU64::new(0),
+            under_way: AtomicUsize::new(0),
+            busy_since: AtomicU64::new(0),
+            used: AtomicU64::new(0),
+            asked: Mutex::default(),
+            fell_silent: Notify::new(),
+        }
+    }
+
+    /// How signs of life are asked for.
+    pub(super) fn set_pings(&self, pings: Option<PingPong>) {
+        self.lock().pings = pings;
+    }
+
+    /// Something came.
+    pub(super) fn note_heard(&self) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+        self.last_heard.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Whether anything ever came.
+    pub(super) fn has_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed) > 0
+    }
+
+    /// When something came last.
+    pub(super) fn last_heard(&self) -> Instant {
+        self.opened + Duration::from_millis(self.last_heard.load(Ordering::Relaxed))
+    }
+
+    /// A query begins.
+    pub(super) fn begin(&self) {
+        if self.under_way.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.busy_since.store(self.now(), Ordering::Relaxed);
+        }
+        if self.last_heard().elapsed() > FORGOTTEN {
+            let mut asked = self.lock();
+            if asked.ping.is_none() {
+                self.ping(&mut asked);
+            }
+        }
+    }
+
+    /// A query ends.
+    pub(super) fn end(&self) {
+        self.used.store(self.now(), Ordering::Relaxed);
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Queries that have begun and not ended.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::SeqCst)
+    }
+
+    /// Whether there was no query for `time`.
+    pub(super) fn is_unused_for(&self, time: Duration) -> bool {
+        let unused = self.now().saturating_sub(self.used.load(Ordering::Relaxed));
+        self.under_way() == 0 && Duration::from_millis(unused) > time
+    }
+
+    /// Resolves when the connection stays silent although it was asked for a sign of life, with the moment of that.
+    pub(super) async fn silent(&self) -> Instant {
+        loop {
+            let mut falls_silent = std::pin::pin!(self.fell_silent.notified());
+            falls_silent.as_mut().enable();
+            if let Some(since) = self.silent_since() {
+                return since;
+            }
+            falls_silent.await;
+        }
+    }
+
+    fn silent_since(&self) -> Option<Instant> {
+        let asked = self.lock();
+        let ping = asked.ping.filter(|_| asked.is_silent)?;
+        Some(self.opened + Duration::from_millis(ping.at))
+    }
+
+    /// Drives a connection, and listens for its signs of life while queries wait on it.
+    pub(super) async fn watch<C: Future>(&self, connection: C) -> C::Output {
+        let mut connection = std::pin::pin!(connection);
+        let mut timer = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
+        let mut armed = false;
+        std::future::poll_fn(|context| {
+            // What begins a query wakes the connection, which has its request to send.
+            if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                return Poll::Ready(ended);
+            }
+            self.poll_timer(timer.as_mut(), &mut armed, context);
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn poll_timer(&self, mut timer: Pin<&mut Sleep>, armed: &mut bool, context: &mut Context<'_>) {
+        loop {
+            if !*armed {
+                let Some(next) = self.look() else { return };
+                timer.as_mut().reset((self.opened + next).into());
+                *armed = true;
+            }
+            if timer.as_mut().poll(context).is_pending() {
+                return;
+            }
+            *armed = false;
+        }
+    }
+
+    /// Sees whether the connection is silent, and asks for a sign of life if it is. Gives the moment of the next look,
+    /// counted from its opening; none while nobody waits.
+    fn look(&self) -> Option<Duration> {
+        let mut asked = self.lock();
+        let heard = self.heard.load(Ordering::Relaxed);
+        if asked.ping.is_some_and(|ping| ping.heard != heard) {
+            (asked.ping, asked.is_silent) = (None, false);
+        }
+        if self.under_way() == 0 || asked.is_silent {
+            return None;
+        }
+        let now = self.now();
+        let silence = u64::try_from(self.silence.as_millis()).unwrap_or(u64::MAX).max(1);
+        let last = self.last_heard.load(Ordering::Relaxed).max(self.busy_since.load(Ordering::Relaxed));
+        let since = asked.ping.map_or(last, |ping| ping.at);
+        let mut next = since.saturating_add(silence);
+        if next <= now && asked.ping.is_none() {
+            self.ping(&mut asked);
+            next = now.saturating_add(silence);
+        } else if next <= now {
+            asked.is_silent = true;
+            self.fell_silent.notify_waiters();
+            return None;
+        }
+        Some(Duration::from_millis(next))
+    }
+
+    /// Asks for a sign of life (RFC 9113, section 6.7). One at a time is under way.
+    fn ping(&self, asked: &mut Asked) {
+        asked.ping = Some(Awaited { at: self.now(), heard: self.heard.load(Ordering::Relaxed) });
+        let Some(pings) = &mut asked.pings else { return };
+        // The answer to the last one has to be taken before another may be sent. What comes, the stream has noted.
+        let _taken = pings.poll_pong(&mut Context::from_waker(Waker::noop()));
+        let _under_way = pings.send_ping(Ping::opaque());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
