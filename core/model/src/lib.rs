@@ -8,7 +8,9 @@ pub mod calendar;
 pub mod command;
 pub mod dns;
 pub mod domain;
+pub mod explain;
 pub mod key;
+pub mod local_policy;
 pub mod network;
 pub mod plan;
 pub mod profile;
@@ -23,7 +25,9 @@ pub use calendar::Civil;
 pub use command::{Command, Event, PlanNumber};
 pub use dns::{DnsLog, DnsLogEntry, DnsLookup, DnsSource, DnsStats, ExtendedError};
 pub use domain::{DomainName, DomainNameError};
+pub use explain::{AddressExplanation, HostExplanation, Way};
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey, Secret};
+pub use local_policy::LocalPolicy;
 pub use network::NetworkState;
 pub use plan::{AppRules, DnsPlan, FirewallPlan, InterfacePlan, LearntPlan, Opening, Plan, Protocol};
 pub use profile::{FallbackDomain, Profile, ProfileError, ServiceMode, SplitTunnel, SplitTunnelEntry};
@@ -52,6 +56,14 @@ pub const DNS_PROXY_ADDRESSES: [std::net::IpAddr; 4] = [
     std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 2, 3)),
     std::net::IpAddr::V6(std::net::Ipv6Addr::new(0xfd01, 0xdb8, 0x1111, 0, 0, 0, 0, 2)),
     std::net::IpAddr::V6(std::net::Ipv6Addr::new(0xfd01, 0xdb8, 0x1111, 0, 0, 0, 0, 3)),
+];
+/// The addresses of the DNS front in a phone's tunnel interface, where the system's queries come as packets: port 53,
+/// UDP and TCP. They are of the ranges kept for benchmarks (RFC 2544, appendix C.2.2; RFC 5180, section 8), so that
+/// no host of the Internet or of a local network has them, no default exclude holds them (a system that takes
+/// excludes would lead them past the interface), and no gateway gives them to a device.
+pub const SENTINEL_ADDRESSES: [std::net::IpAddr; 2] = [
+    std::net::IpAddr::V4(std::net::Ipv4Addr::new(198, 18, 0, 53)),
+    std::net::IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0x53)),
 ];
 /// The name that only the device's own DNS proxy answers, with its own addresses.
 pub const DNS_SELF_CHECK_NAME: &str = "connectivity-check.weftd";

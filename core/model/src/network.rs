@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 /// equals the last one is no event.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NetworkState {
-    /// The interface of the default route; none = there is no network.
+    /// The interface of the default route, with the system's own name of the network where that tells two of one
+    /// interface apart (mobile); none = there is no network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
     /// The default gateway, v4 where there are both.

@@ -116,6 +116,18 @@ pub enum AppRules {
     Except(Vec<String>),
 }
 
+impl AppRules {
+    /// The rules of an allow list and a deny list: systems take only one of them, and the allow list comes first.
+    #[must_use]
+    pub fn from_lists(allowed: Vec<String>, disallowed: Vec<String>) -> Self {
+        match (allowed.is_empty(), disallowed.is_empty()) {
+            (false, _) => Self::Only(allowed),
+            (true, false) => Self::Except(disallowed),
+            (true, true) => Self::All,
+        }
+    }
+}
+
 impl Plan {
     /// The plan of a disconnected device: nothing of Weft's is there.
     #[must_use]

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::DomainName;
+use crate::plan::AppRules;
 use crate::profile::{FallbackDomain, HostPattern, ServiceMode, TunnelProtocol};
 
 /// Who decided a value. The order is the precedence: a later one wins.
@@ -105,6 +106,8 @@ pub struct Settings {
     /// Whether, of several resolvers asked at once, the first answer with data wins over an earlier one that says
     /// that there are none.
     pub dns_prefer_positive: Setting<bool>,
+    /// Which apps the tunnel carries, on systems that know apps.
+    pub apps: Setting<AppRules>,
     /// The tunnel interface's MTU in bytes.
     pub mtu: Setting<u16>,
     /// Where users turn to for help.

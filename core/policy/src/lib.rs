@@ -6,6 +6,7 @@
 
 pub mod defaults;
 pub mod domains;
+mod explain;
 mod learnt;
 mod plan;
 mod set;
@@ -17,9 +18,10 @@ mod tunnel_set;
 mod verdict;
 
 pub use domains::{FallbackRule, FallbackRules, HostRules};
+pub use explain::{explain_address, explain_host};
 pub use learnt::{LearntFull, LearntHosts};
 pub use plan::{PlanInputs, PlanPhase, compile_plan};
 pub use set::NetSet;
-pub use settings::compile_settings;
+pub use settings::{compile_managed_settings, compile_settings};
 pub use tunnel_set::TunnelSet;
 pub use verdict::{Verdict, VerdictSnapshot};

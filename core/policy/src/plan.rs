@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use weft_model::settings::SplitTunnelMode;
 use weft_model::{
-    AppRules, DNS_PROXY_ADDRESSES, DnsPlan, DnsUpstream, FirewallPlan, Gateway, InterfacePlan, LearntPlan,
-    Opening, Plan, PlanNumber, Protocol, Registration, Settings,
+    DNS_PROXY_ADDRESSES, DnsPlan, DnsUpstream, FirewallPlan, Gateway, InterfacePlan, LearntPlan, Opening,
+    Plan, PlanNumber, Protocol, Registration, Settings,
 };
 
 use crate::set::NetSet;
@@ -25,7 +25,8 @@ pub enum PlanPhase {
     Connecting,
     /// All of it, DNS too. Also while reconnecting, so that nothing moves under the programs.
     Connected,
-    /// The firewall alone: the device cannot be brought up, and tunnelled destinations stay blocked.
+    /// The device cannot be brought up, and tunnelled destinations stay blocked: by the firewall alone, or, where there
+    /// is none to ask (mobile), by an interface that takes them and carries nothing.
     Blocked,
 }
 
@@ -66,9 +67,13 @@ impl<'a> PlanInputs<'a> {
 
     /// Whether there is a tunnel interface.
     pub(crate) fn has_interface(&self) -> bool {
-        let tunnels = self.settings.service_mode.value.tunnels_traffic()
-            && matches!(self.phase, PlanPhase::Connecting | PlanPhase::Connected);
-        (self.registration.is_some() && tunnels) || self.has_sentinels_alone()
+        let stands = match self.phase {
+            PlanPhase::Connecting | PlanPhase::Connected => true,
+            PlanPhase::Blocked => !self.sentinels.is_empty(),
+            PlanPhase::Disconnected => false,
+        };
+        let tunnels = self.settings.service_mode.value.tunnels_traffic();
+        (self.registration.is_some() && tunnels && stands) || self.has_sentinels_alone()
     }
 
     /// Whether the interface is there for the DNS front's addresses and nothing else: DNS only, where the system's
@@ -95,6 +100,11 @@ impl<'a> PlanInputs<'a> {
         let takes_v6 = self.takes_v6();
         let all = self.registration.map_or(&[][..], |registration| &registration.addresses);
         all.iter().copied().filter(move |network| takes_v6 || network.addr().is_ipv4())
+    }
+
+    /// Whether the interface has an address of the same family.
+    pub(crate) fn has_family_of(&self, address: IpAddr) -> bool {
+        self.addresses().any(|own| own.addr().is_ipv4() == address.is_ipv4())
     }
 
     fn takes_v6(&self) -> bool {
@@ -124,7 +134,8 @@ pub fn compile_plan(inputs: &PlanInputs<'_>, number: PlanNumber) -> Plan {
         let sentinels: NetSet = inputs.sentinels.iter().copied().collect();
         let routes = sentinels.to_minimal_cidrs();
         let excluded_routes = sentinels.complement().to_minimal_cidrs();
-        return Plan { interface: Some(interface(inputs)), routes, excluded_routes, dns, ..nothing };
+        let (interface, apps) = (Some(interface(inputs)), inputs.settings.apps.value.clone());
+        return Plan { interface, routes, excluded_routes, dns, apps, ..nothing };
     }
     let together = inputs.learnt.filter(|_| inputs.learnt_apart().is_none());
     let set = TunnelSet::compile(&PlanInputs { learnt: together, ..*inputs });
@@ -145,7 +156,7 @@ pub fn compile_plan(inputs: &PlanInputs<'_>, number: PlanNumber) -> Plan {
         excluded_routes: set.routed.complement().to_minimal_cidrs(),
         learnt,
         dns,
-        apps: AppRules::All,
+        apps: inputs.settings.apps.value.clone(),
     }
 }
 
@@ -170,11 +181,14 @@ fn learnt_plan(inputs: &PlanInputs<'_>, set: &TunnelSet) -> (LearntPlan, NetSet)
 }
 
 fn dns_plan(inputs: &PlanInputs<'_>) -> Option<DnsPlan> {
-    let servers = if inputs.sentinels.is_empty() { &DNS_PROXY_ADDRESSES } else { inputs.sentinels };
-    inputs.serves_dns().then(|| DnsPlan {
-        servers: servers.to_vec(),
-        search: inputs.settings.dns_search_suffixes.value.clone(),
-    })
+    let servers = match inputs.sentinels {
+        [] => DNS_PROXY_ADDRESSES.to_vec(),
+        // The system cannot ask by a family of which the interface has no address.
+        sentinels => sentinels.iter().copied().filter(|sentinel| inputs.has_family_of(*sentinel)).collect(),
+    };
+    inputs
+        .serves_dns()
+        .then(|| DnsPlan { servers, search: inputs.settings.dns_search_suffixes.value.clone() })
 }
 
 /// The ways past the firewall for Weft's own sockets: every tunnel endpoint that may be tried, the API and the
@@ -484,5 +498,57 @@ mod tests {
         assert!(!plan.excluded_routes.iter().collect::<NetSet>().contains(v6));
         let FirewallPlan::Enforced { tunnelled, .. } = plan.firewall else { panic!("open") };
         assert!(tunnelled.iter().collect::<NetSet>().contains(v6));
+    }
+
+    /// Inputs of a phone.
+    fn on_phone<'a>(
+        settings: &'a Settings,
+        registration: &'a Registration,
+        phase: PlanPhase,
+    ) -> PlanInputs<'a> {
+        let sentinels = &weft_model::SENTINEL_ADDRESSES;
+        PlanInputs { sentinels, ..PlanInputs::new(settings, Some(registration), phase) }
+    }
+
+    #[test]
+    fn a_phone_that_cannot_be_brought_up_keeps_its_interface_and_routes() {
+        let (settings, registration) = (settings("{}"), orchestrated());
+        let plan = |phase| compile_plan(&on_phone(&settings, &registration, phase), 1);
+        let (connected, blocked) = (plan(PlanPhase::Connected), plan(PlanPhase::Blocked));
+        assert_eq!(blocked, Plan { dns: None, ..connected });
+        assert!(blocked.interface.is_some() && !blocked.routes.is_empty());
+        let dns_only = self::settings(r#"{"service_mode_v2":{"mode":"1dot1"}}"#);
+        let plan = compile_plan(&on_phone(&dns_only, &registration, PlanPhase::Blocked), 1);
+        assert!(plan.same_state(&Plan::disconnected(1)), "nothing is tunnelled, so nothing is blocked");
+    }
+
+    #[test]
+    fn a_phone_asks_the_sentinels_of_the_families_that_its_interface_has() {
+        let registration = orchestrated();
+        let servers = |json: &str| {
+            let settings = settings(json);
+            let plan = compile_plan(&on_phone(&settings, &registration, PlanPhase::Connected), 1);
+            let servers = plan.dns.unwrap().servers;
+            let routes: NetSet = plan.routes.iter().collect();
+            assert!(servers.iter().all(|server| routes.contains(*server)), "{json}");
+            servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        let both = "198.18.0.53 2001:2::53";
+        assert_eq!(servers("{}"), both);
+        assert_eq!(servers(r#"{"include":[{"address":"203.0.113.0/24"}]}"#), both);
+        assert_eq!(servers(r#"{"exclude":[{"address":"198.18.0.0/15"}]}"#), both, "no list moves them");
+        assert_eq!(servers(r#"{"service_mode_v2":{"mode":"1dot1"}}"#), both);
+        assert_eq!(servers(r#"{"mtu":1200}"#), "198.18.0.53");
+    }
+
+    #[test]
+    fn the_apps_are_those_of_the_settings() {
+        let registration = orchestrated();
+        for mode in ["warp", "1dot1"] {
+            let mut settings = settings(&format!(r#"{{"service_mode_v2":{{"mode":"{mode}"}}}}"#));
+            settings.apps.value = weft_model::AppRules::Only(vec!["org.example".to_owned()]);
+            let plan = compile_plan(&on_phone(&settings, &registration, PlanPhase::Connected), 1);
+            assert_eq!(plan.apps, settings.apps.value, "{mode}");
+        }
     }
 }

@@ -4,12 +4,22 @@ use ipnet::IpNet;
 use weft_model::profile::{DEFAULT_CAPTIVE_PORTAL, TunnelProtocol};
 use weft_model::settings::{SplitTunnelMode, SplitTunnelSetting, UserChoices};
 use weft_model::{
-    DEFAULT_MTU, DnsUpstream, Origin, Profile, Registration, RegistrationSource, ServiceMode, Setting,
-    Settings, SplitTunnel, SplitTunnelEntry,
+    AppRules, DEFAULT_MTU, DnsUpstream, LocalPolicy, Origin, Profile, Registration, RegistrationSource,
+    ServiceMode, Setting, Settings, SplitTunnel, SplitTunnelEntry,
 };
 
 use crate::defaults;
 use crate::set::NetSet;
+
+/// The values in force where no local policy decides any: [`compile_managed_settings`].
+#[must_use]
+pub fn compile_settings(
+    profile: Option<&Profile>,
+    registration: Option<&Registration>,
+    user: &UserChoices,
+) -> Settings {
+    compile_managed_settings(&LocalPolicy::default(), profile, registration, user)
+}
 
 /// The values in force: local policy over network policy (`profile`) over user over default.
 ///
@@ -18,7 +28,8 @@ use crate::set::NetSet;
 /// the profile lets him switch, between Traffic and DNS and DNS only, and where no administrator can have a say:
 /// without a registration or with an imported one.
 #[must_use]
-pub fn compile_settings(
+pub fn compile_managed_settings(
+    policy: &LocalPolicy,
     profile: Option<&Profile>,
     registration: Option<&Registration>,
     user: &UserChoices,
@@ -34,6 +45,9 @@ pub fn compile_settings(
     }
     if let Some(profile) = profile {
         overlay_profile(&mut settings, profile);
+    }
+    overlay_policy(&mut settings, policy);
+    if profile.is_some() {
         overlay_allowed_switch(&mut settings, user);
     }
     settings
@@ -60,6 +74,7 @@ fn default_settings() -> Settings {
         dns_search_suffixes: Setting::default_value(Vec::new()),
         dns_serve_stale_seconds: Setting::default_value(0),
         dns_prefer_positive: Setting::default_value(false),
+        apps: Setting::default_value(AppRules::All),
         mtu: Setting::default_value(DEFAULT_MTU),
         support_url: Setting::default_value(None),
     }
@@ -119,6 +134,15 @@ fn overlay_profile(settings: &mut Settings, profile: &Profile) {
     settings.dns_prefer_positive.overlay(Some(profile.dns_prefer_positive), by);
     settings.mtu.overlay(profile.mtu, by);
     settings.support_url.overlay(profile.support_url.clone().map(Some), by);
+}
+
+fn overlay_policy(settings: &mut Settings, policy: &LocalPolicy) {
+    let by = Origin::LocalPolicy;
+    settings.service_mode.overlay(policy.service_mode, by);
+    settings.switch_locked.overlay(policy.switch_locked, by);
+    settings.auto_connect.overlay(policy.auto_connect, by);
+    settings.support_url.overlay(policy.support_url.clone().map(Some), by);
+    settings.apps.overlay(policy.apps.clone(), by);
 }
 
 fn profile_split_tunnel(split: SplitTunnel<'_>) -> SplitTunnelSetting {
@@ -261,5 +285,55 @@ mod tests {
         assert_eq!(settings.mtu, Setting { value: 1400, origin: Origin::UserSet });
         assert_eq!(settings.dns_search_suffixes.value, ["office.example".parse().unwrap()]);
         assert!(settings.fallback_domains.value.is_empty());
+    }
+
+    #[test]
+    fn local_policy_outranks_the_profile_and_the_user() {
+        use ServiceMode::{DnsOnly, TrafficAndDns};
+        let (local, network, user) = (Origin::LocalPolicy, Origin::NetworkPolicy, Origin::UserSet);
+        let cases = [
+            // mode of the policy, of the profile, wanted by the user, in force
+            (None, Some("warp"), Some(DnsOnly), DnsOnly, user),
+            (None, Some("1dot1"), None, DnsOnly, network),
+            (Some(TrafficAndDns), Some("1dot1"), None, TrafficAndDns, local),
+            (Some(TrafficAndDns), Some("warp"), Some(DnsOnly), TrafficAndDns, local),
+            (Some(DnsOnly), None, Some(TrafficAndDns), DnsOnly, local),
+        ];
+        for (policy, of_profile, wanted, value, origin) in cases {
+            let policy = LocalPolicy { service_mode: policy, ..LocalPolicy::default() };
+            let json =
+                |mode| format!(r#"{{"service_mode_v2":{{"mode":"{mode}"}},"allow_mode_switch":true}}"#);
+            let profile = of_profile.map(|mode| profile(&json(mode)));
+            let user = UserChoices { service_mode: wanted };
+            let settings = compile_managed_settings(&policy, profile.as_ref(), Some(&orchestrated()), &user);
+            assert_eq!(
+                settings.service_mode,
+                Setting { value, origin },
+                "{policy:?} {of_profile:?} {wanted:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn local_policy_decides_what_it_names_and_leaves_the_rest() {
+        let policy = LocalPolicy {
+            service_mode: None,
+            switch_locked: Some(false),
+            auto_connect: Some(5),
+            support_url: Some("https://help.example".to_owned()),
+            apps: Some(AppRules::Except(vec!["org.example.bank".to_owned()])),
+        };
+        let profile = profile(r#"{"switch_locked":true,"auto_connect":60,"captive_portal":20}"#);
+        let user = UserChoices::default();
+        let settings = compile_managed_settings(&policy, Some(&profile), Some(&orchestrated()), &user);
+        let by = Origin::LocalPolicy;
+        assert_eq!(settings.switch_locked, Setting { value: false, origin: by });
+        assert_eq!(settings.auto_connect, Setting { value: 5, origin: by });
+        assert_eq!(settings.support_url.value.as_deref(), Some("https://help.example"));
+        assert_eq!(settings.apps.origin, by);
+        assert_eq!(settings.captive_portal, Setting { value: 20, origin: Origin::NetworkPolicy });
+        let unmanaged = compile_settings(Some(&profile), Some(&orchestrated()), &user);
+        assert_eq!(unmanaged.apps, Setting::default_value(AppRules::All));
+        assert_eq!(unmanaged.switch_locked, Setting { value: true, origin: Origin::NetworkPolicy });
     }
 }

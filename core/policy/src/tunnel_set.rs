@@ -60,7 +60,7 @@ impl TunnelSet {
 
 /// What is in the tunnel whatever the lists say. Of an imported file: its resolvers, but for those that the far
 /// side does not take, since the tunnel could not carry their answers back.
-fn always_in(registration: &Registration) -> NetSet {
+pub(crate) fn always_in(registration: &Registration) -> NetSet {
     let ranges: &[_] = match registration.source {
         RegistrationSource::Orchestrated => &defaults::ALWAYS_IN,
         RegistrationSource::Imported => &[],
@@ -91,7 +91,7 @@ pub(crate) fn carried(gateway: &Gateway) -> NetSet {
 }
 
 /// What is outside the tunnel whatever the lists say: the tunnel endpoints, the API and the outside checks.
-fn always_out(registration: &Registration) -> NetSet {
+pub(crate) fn always_out(registration: &Registration) -> NetSet {
     let of_gateway = |gateway: &Gateway| -> Vec<IpAddr> {
         let api = gateway.api.iter().flat_map(|api| &api.addresses);
         let checks = gateway.checks.iter().flat_map(|checks| &checks.outside);
@@ -100,7 +100,7 @@ fn always_out(registration: &Registration) -> NetSet {
     registration.gateways.iter().flat_map(of_gateway).collect()
 }
 
-fn own_addresses(registration: &Registration) -> NetSet {
+pub(crate) fn own_addresses(registration: &Registration) -> NetSet {
     registration.addresses.iter().map(|network| network.addr()).collect()
 }
 

@@ -6,7 +6,7 @@ use weft_model::DropReason;
 use weft_packet::{GsoKind, IcmpKind, Run};
 
 use crate::defaults;
-use crate::plan::PlanInputs;
+use crate::plan::{PlanInputs, PlanPhase};
 use crate::set::NetSet;
 use crate::tunnel_set::{TunnelSet, carried};
 
@@ -55,6 +55,10 @@ impl VerdictSnapshot {
             }
         }
         let (routed, taken_in) = Self::destinations(inputs);
+        if inputs.phase == PlanPhase::Blocked {
+            // Whoever sends hears at once that there is no way.
+            return Self { routed, mtu: inputs.settings.mtu.value, ..Self::default() };
+        }
         let gateways = inputs.registration.map_or(&[][..], |registration| &registration.gateways);
         let taken = gateways.iter().map(carried).fold(NetSet::empty(), |all, one| all.union(&one));
         let v4 = if sources_v4.is_empty() { NetSet::empty() } else { NetSet::everything().only_v4() };
