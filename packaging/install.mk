@@ -4,6 +4,7 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 PURGE ?=
+FORCE ?=
 
 install uninstall:
-	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' PURGE='$(PURGE)' packaging/install.sh $@
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' PURGE='$(PURGE)' FORCE='$(FORCE)' packaging/install.sh $@

@@ -4,6 +4,7 @@
 # PREFIX   where programs go (/usr/local)
 # DESTDIR  a folder to install into instead of the running system, for packages: nothing outside it is touched
 # PURGE=1  uninstall removes the state too: registrations, the gateway's keys and devices, the group
+# FORCE=1  uninstall goes on where a program that does not run still has Weft's DNS settings, as when it is gone for good
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -74,6 +75,20 @@ installed below $root$prefix
 TEXT
 }
 
+# With the daemon gone for good, nothing may go on blocking or redirecting the device.
+undo_changes() {
+  local code=0
+  "$bin/weftd" --undo || code=$?
+  case $code in
+  0) ;;
+  6)
+    [ -n "${FORCE:-}" ] ||
+      die "nothing was removed: do as weftd says (above), or, where that program is gone for good, give FORCE=1"
+    ;;
+  *) die "weftd could not undo its changes (above); nothing was removed" ;;
+  esac
+}
+
 uninstall_all() {
   need_root
   local unit program entry
@@ -82,10 +97,7 @@ uninstall_all() {
       systemctl disable --now "$unit" 2>/dev/null || true
     done
   fi
-  # With the daemon gone for good, nothing may go on blocking or redirecting the device.
-  if live && [ -x "$bin/weftd" ]; then
-    "$bin/weftd" --undo || die "weftd could not undo its changes (above); nothing was removed"
-  fi
+  if live && [ -x "$bin/weftd" ]; then undo_changes; fi
   for unit in "${units[@]}"; do rm -f "$root$unit_dir/$unit"; done
   for program in "${programs[@]}"; do rm -f "$root$bin/$program"; done
   for entry in "${completions[@]}"; do rm -f "$root${entry#* }"; done

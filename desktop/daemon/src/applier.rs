@@ -3,6 +3,8 @@
 //! Up: firewall, interface and its addresses, routes, DNS. Back: DNS, routes, interface, the firewall last. So no
 //! packet to a tunnelled destination finds a way outside at any moment in between.
 
+mod dns;
+
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -10,9 +12,10 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use weft_model::{DnsMode, DnsPlan, FirewallPlan, InterfacePlan, LearntPlan, Plan};
-use weft_platform::{DnsDescription, DnsRecord, DnsStanding, Platform, PlatformError, Restored, Watch};
+use weft_platform::{Platform, PlatformError, Watch};
 
-use crate::journal::{Journal, Records};
+pub(crate) use self::dns::DnsLook;
+use crate::journal::Journal;
 
 /// Why a plan is not in force: which part, and why.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +74,20 @@ pub(crate) enum Undone {
     Failed(String),
 }
 
+impl Undone {
+    fn failed(error: ApplyError) -> Self {
+        Self::Failed(error.to_string())
+    }
+
+    /// Notes it in the log.
+    pub(crate) fn log(&self) {
+        match self {
+            Self::Restored(_) | Self::LeftDns(_) | Self::Owed(_) => tracing::info!("{self}"),
+            Self::Failed(_) => tracing::warn!("{self}"),
+        }
+    }
+}
+
 impl std::fmt::Display for Undone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -106,6 +123,8 @@ pub(crate) struct Applier {
     closed: Option<Closed>,
     /// The plan that was brought in force last, as long as nothing has failed since.
     in_force: Option<Plan>,
+    /// The DNS settings that were set last, all of them; none = not known to be set.
+    dns_set: Option<DnsPlan>,
 }
 
 /// A firewall that stands.
@@ -118,7 +137,7 @@ struct Closed {
 
 impl Applier {
     pub(crate) fn new(platform: Platform, journal: Journal) -> Self {
-        Self { platform, journal, closed: None, in_force: None }
+        Self { platform, journal, closed: None, in_force: None, dns_set: None }
     }
 
     /// Calls `tell` now and after each change of the system's firewall, until the watch is dropped.
@@ -181,7 +200,8 @@ impl Applier {
             self.platform.routes.apply(&plan.routes, &plan.learnt).in_part(ROUTES)?;
         }
         if let Some(dns) = &plan.dns {
-            self.switch_dns(dns)?;
+            // Whoever keeps them may be away; what is missing is set by whoever watches it come.
+            let _is_set = self.switch_dns(dns)?;
         }
         if plan.firewall == FirewallPlan::Open {
             self.open()?;
@@ -222,14 +242,9 @@ impl Applier {
 
     fn undo_behind_firewall(&mut self) -> Vec<Undone> {
         self.in_force = None;
-        let mut undone = Vec::new();
         let before = self.journal.records().clone();
-        for outcome in [self.settle_dns(), self.restore_dns().map(Vec::from_iter)] {
-            match outcome {
-                Ok(outcome) => undone.extend(outcome),
-                Err(error) => undone.push(Undone::Failed(error.to_string())),
-            }
-        }
+        let mut undone = self.settle_dns();
+        undone.extend(self.restore_dns().unwrap_or_else(|error| Some(Undone::failed(error))));
         note(&mut undone, before.routes, ROUTES, self.clear_routes());
         note(&mut undone, before.interface, INTERFACE, self.clear_interface());
         note(&mut undone, before.proxy_addresses, PROXY, self.release());
@@ -248,65 +263,9 @@ impl Applier {
         self.journal.update(|records| records.proxy_addresses = false).in_part(PROXY)
     }
 
-    /// The resolvers that the device has besides Weft.
-    pub(crate) fn system_dns(&self) -> Result<Vec<IpAddr>, PlatformError> {
-        let record = self.journal.records().dns.as_ref();
-        self.platform.dns.system(record).map(|system| system.servers)
-    }
-
-    /// Calls `tell` after each change that may have touched the DNS settings, until the watch is dropped.
-    pub(crate) fn watch_dns(&self, tell: Box<dyn Fn() + Send + Sync>) -> Result<Watch, PlatformError> {
-        self.platform.dns.watch(tell)
-    }
-
-    /// Whether the DNS settings of the plan in force hold; none where it has none.
-    pub(crate) fn dns_standing(&self) -> Option<Result<DnsStanding, PlatformError>> {
-        self.in_force.as_ref()?.dns.as_ref()?;
-        let record = self.journal.records().dns.as_ref()?;
-        Some(self.platform.dns.standing(record))
-    }
-
-    /// By what means the DNS settings are changed; none where they are not.
-    pub(crate) fn dns_mode(&self) -> Option<DnsMode> {
-        self.journal.records().dns.as_ref().map(|record| record.mode)
-    }
-
-    /// Puts back the DNS settings that are owed, of whoever runs by now.
-    pub(crate) fn settle_dns(&mut self) -> Result<Vec<Undone>, ApplyError> {
-        let mut undone = Vec::new();
-        for record in self.journal.records().owed_dns.clone() {
-            match self.restore_of(&record) {
-                Ok(Undone::Owed(_)) => {}
-                Ok(outcome) => {
-                    let settled = |records: &mut Records| records.owed_dns.retain(|owed| *owed != record);
-                    self.journal.update(settled).in_part(DNS)?;
-                    undone.push(outcome);
-                }
-                Err(error) => undone.push(Undone::Failed(error.to_string())),
-            }
-        }
-        Ok(undone)
-    }
-
-    /// Sets the DNS settings of the plan in force again; `anew` by the means that the system has now, once the former
-    /// are taken back.
-    pub(crate) fn set_dns_again(&mut self, anew: bool) -> Result<(), ApplyError> {
-        let plan = self.in_force.as_ref().and_then(|plan| plan.dns.clone());
-        let Some(plan) = plan else { return Ok(()) };
-        if anew {
-            self.restore_dns()?;
-        }
-        self.switch_dns(&plan)
-    }
-
     /// What the system holds of Weft's firewall, for people.
     pub(crate) fn describe_firewall(&self) -> Result<String, PlatformError> {
         self.platform.firewall.describe()
-    }
-
-    /// What the system's DNS settings are, for people.
-    pub(crate) fn describe_dns(&self) -> DnsDescription {
-        self.platform.dns.describe(self.journal.records().dns.as_ref())
     }
 
     /// Closes the firewall. Its record is not waited for: the firewall is undone without one, and a full disk must
@@ -355,67 +314,6 @@ impl Applier {
         self.platform.tun.remove().in_part(INTERFACE)?;
         self.journal.update(|records| records.interface = false).in_part(INTERFACE)
     }
-
-    fn switch_dns(&mut self, plan: &DnsPlan) -> Result<(), ApplyError> {
-        if let Some(record) = &self.journal.records().dns {
-            match self.platform.dns.standing(record) {
-                // Names wait for whoever keeps the settings; what is missing then is set by whoever watches it come.
-                Ok(DnsStanding::Away) => return Ok(()),
-                Ok(DnsStanding::OtherMode(_)) => drop(self.restore_dns()?),
-                _ => {}
-            }
-        }
-        let mut record = match self.journal.records().dns.clone() {
-            Some(record) => record,
-            None => {
-                self.settle_dns()?.iter().for_each(|one| tracing::info!("{one}"));
-                self.platform.dns.snapshot().in_part(DNS)?
-            }
-        };
-        self.platform.dns.prepare(plan, &mut record).in_part(DNS)?;
-        let prepared = record.clone();
-        let keep = |records: &mut Records| {
-            // One restore takes back what either did.
-            records.owed_dns.retain(|owed| owed.mode != prepared.mode);
-            records.dns = Some(prepared);
-        };
-        self.journal.update(keep).in_part(DNS)?;
-        let applied = self.platform.dns.apply(plan, &mut record).in_part(DNS);
-        // Where this is not written, the former record still says all that a restore needs.
-        self.journal.update(|records| records.dns = Some(record)).in_part(DNS).and(applied)
-    }
-
-    /// None: there was nothing to restore.
-    fn restore_dns(&mut self) -> Result<Option<Undone>, ApplyError> {
-        let Some(record) = self.journal.records().dns.clone() else { return Ok(None) };
-        let outcome = self.restore_of(&record)?;
-        let is_owed = matches!(outcome, Undone::Owed(_));
-        if is_owed {
-            tracing::warn!("{outcome}");
-        }
-        let forget = |records: &mut Records| {
-            records.dns = None;
-            if is_owed {
-                records.owed_dns.retain(|owed| owed.mode != record.mode);
-                records.owed_dns.push(record);
-            }
-        };
-        self.journal.update(forget).in_part(DNS)?;
-        Ok(Some(outcome))
-    }
-
-    fn restore_of(&mut self, record: &DnsRecord) -> Result<Undone, ApplyError> {
-        Ok(match self.platform.dns.restore(record).in_part(DNS)? {
-            Restored::Restored | Restored::Unchanged => Undone::Restored(DNS),
-            Restored::Owed => Undone::Owed(record.mode),
-            // The record is the only copy of them.
-            Restored::LeftForeign => {
-                let left = Undone::LeftDns(self.journal.keep_former(record.former_text()).in_part(DNS)?);
-                tracing::warn!("{left}");
-                left
-            }
-        })
-    }
 }
 
 /// Whether the plans differ in their learnt addresses, and in nothing else but their numbers.
@@ -428,7 +326,7 @@ fn note(undone: &mut Vec<Undone>, there: bool, part: &'static str, result: Resul
     match result {
         Ok(()) if there => undone.push(Undone::Restored(part)),
         Ok(()) => {}
-        Err(error) => undone.push(Undone::Failed(error.to_string())),
+        Err(error) => undone.push(Undone::failed(error)),
     }
 }
 

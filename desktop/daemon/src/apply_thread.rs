@@ -89,26 +89,32 @@ impl ApplyThread {
         &self,
         job: impl FnOnce(&mut Applier) -> T + Send + 'static,
     ) -> Option<T> {
-        self.queue(|queue| &mut queue.jobs, job).await
+        self.queue(|queue| &mut queue.jobs, |_| true, job).await
     }
 
     /// As [`ApplyThread::run`], for what may wait: whoever keeps the DNS settings may take seconds to answer, and
-    /// neither a plan nor a firewall that was removed is to wait for that.
+    /// neither a plan nor a firewall that was removed is to wait for that. A question whose asker has gone away is not
+    /// asked.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Applier) -> T + Send + 'static,
     ) -> Option<T> {
-        self.queue(|queue| &mut queue.questions, job).await
+        self.queue(|queue| &mut queue.questions, |answer| !answer.is_closed(), job).await
     }
 
     async fn queue<T: Send + 'static>(
         &self,
         place: impl FnOnce(&mut Queue) -> &mut VecDeque<Job>,
+        is_wanted: fn(&oneshot::Sender<T>) -> bool,
         job: impl FnOnce(&mut Applier) -> T + Send + 'static,
     ) -> Option<T> {
         let (answer, answered) = oneshot::channel();
-        // Whoever asked may have gone away meanwhile.
-        let job: Job = Box::new(move |applier| drop(answer.send(job(applier))));
+        let job: Job = Box::new(move |applier| {
+            if is_wanted(&answer) {
+                // Whoever asked may have gone away meanwhile.
+                drop(answer.send(job(applier)));
+            }
+        });
         place(&mut self.shared.lock()).push_back(job);
         self.shared.wake.notify_one();
         answered.await.ok()
@@ -168,6 +174,7 @@ mod tests {
     use weft_platform::fake::{self, FakeSystem, Step};
 
     use super::*;
+    use crate::applier::DnsLook;
     use crate::journal::Journal;
     use crate::state::StateDir;
     use crate::testing::{connected, connecting};
@@ -213,8 +220,9 @@ mod tests {
         let (order, in_order) = std::sync::mpsc::channel();
         let busy = thread.run(move |_| held.recv());
         let told = order.clone();
-        let question = thread.ask(move |applier| told.send(("question", applier.dns_standing().is_some())));
-        let job = thread.run(move |applier| order.send(("job", applier.dns_standing().is_some())));
+        let is_set = |applier: &Applier| matches!(applier.look_at_dns(), DnsLook::Set(..));
+        let question = thread.ask(move |applier| told.send(("question", is_set(applier))));
+        let job = thread.run(move |applier| order.send(("job", is_set(applier))));
         tokio::pin!(busy, question, job);
         assert!(futures_poll(busy.as_mut()).is_none());
         assert!(futures_poll(question.as_mut()).is_none());
@@ -224,6 +232,28 @@ mod tests {
         let _ = (question.await, job.await, busy.await);
         assert_eq!(in_order.try_iter().collect::<Vec<_>>(), [("job", false), ("question", true)]);
         assert!(matches!(outcomes.recv().await, Some(Outcome::Tun(_))));
+    }
+
+    #[tokio::test]
+    async fn a_question_that_nobody_waits_for_is_not_asked_and_a_job_is_done() {
+        let (thread, _outcomes, _system, _folder) = start();
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let (order, in_order) = std::sync::mpsc::channel();
+        let busy = thread.run(move |_| held.recv());
+        tokio::pin!(busy);
+        assert!(futures_poll(busy.as_mut()).is_none());
+        {
+            let (of_question, of_job) = (order.clone(), order.clone());
+            let question = thread.ask(move |_| of_question.send("question"));
+            let job = thread.run(move |_| of_job.send("job"));
+            tokio::pin!(question, job);
+            assert!(futures_poll(question.as_mut()).is_none());
+            assert!(futures_poll(job.as_mut()).is_none());
+        }
+        drop(hold);
+        let _ = busy.await;
+        let _ = thread.ask(move |_| order.send("last")).await;
+        assert_eq!(in_order.try_iter().collect::<Vec<_>>(), ["job", "last"]);
     }
 
     fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {

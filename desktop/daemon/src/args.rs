@@ -12,6 +12,7 @@ Exit codes:
   3  something is missing (privilege, /dev/net/tun, nftables) or held by another program
   4  another weftd is running
   5  as 3, and the device, which was left connected, is blocked: worth another try
+  6  with --undo: a program that does not run still has Weft's DNS settings; start it and run --undo again
 
 A daemon that is killed leaves tunnelled destinations blocked, until it is started again or `weftd --undo` is run.
 What is logged is set by the variable WEFT_LOG (error, warn, info, debug, or as in weftd=debug,weft_engine=trace).";

@@ -169,7 +169,7 @@ impl Daemon {
             return Ok(());
         }
         let undone = self.system.run(crate::applier::Applier::undo).await.ok_or_else(system_thread_ended)?;
-        undone.iter().for_each(|one| tracing::info!("{one}"));
+        undone.iter().for_each(Undone::log);
         let failed: Vec<_> =
             undone.iter().filter(|one| matches!(one, Undone::Failed(_))).map(Undone::to_string).collect();
         let left = (!failed.is_empty()).then(|| UserError::PlanFailed { detail: failed.join("; ") });

@@ -1,237 +1,247 @@
 //! Keeps the system's DNS settings in force where another program replaces them, without a fight: a bounded number of
 //! times, then it says so and waits until the other program rests.
 
-use std::collections::VecDeque;
+mod contest;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use weft_model::DnsMode;
-use weft_platform::{DnsStanding, PlatformError};
+use weft_platform::DnsStanding;
 
-use crate::applier;
+use self::contest::Contest;
+use crate::applier::{self, Applier, ApplyError, DnsLook, Undone};
 use crate::daemon::Daemon;
 
-/// How often the settings are set again within [`WITHIN`]: a DHCP client that renews on every link, or a program that
-/// starts, replaces them a few times; one that watches them as Weft does never ends.
-const MOST: usize = 5;
-/// The time that is looked back on, and how long another program must rest before it counts as another change.
+/// The time that is looked back on, how long another program must rest before it counts as another change, and after
+/// how long a look that failed is repeated.
 const WITHIN: Duration = Duration::from_secs(60);
+/// How often in a row looks that failed are repeated. After that, only a change of the system leads to another one.
+const REPEATS: u32 = 5;
 
-/// How often the settings were replaced, and whether Weft has given in.
+/// Whose DNS settings are kept in force.
+pub(crate) trait Device: Send + Sync {
+    /// Puts back what is owed, and looks at the settings. None: there is nothing to look at any more.
+    fn look(&self) -> impl Future<Output = Option<(Vec<Undone>, DnsLook)>> + Send;
+
+    /// As [`Applier::set_dns_again`].
+    fn set_again(&self, anew: bool) -> impl Future<Output = Option<Result<bool, ApplyError>>> + Send;
+
+    /// Says in every status what is wrong with the settings; none = nothing is.
+    fn warn(&self, warning: Option<String>) -> impl Future<Output = ()> + Send;
+
+    /// Asks whoever keeps the settings which resolvers there are besides Weft.
+    fn refresh(&self) -> impl Future<Output = ()> + Send;
+
+    /// The time.
+    fn now(&self) -> Instant;
+
+    /// Waits until then.
+    fn until(&self, then: Instant) -> impl Future<Output = ()> + Send;
+}
+
+impl Device for Daemon {
+    async fn look(&self) -> Option<(Vec<Undone>, DnsLook)> {
+        self.system.ask(|applier| (applier.settle_dns(), applier.look_at_dns())).await
+    }
+
+    async fn set_again(&self, anew: bool) -> Option<Result<bool, ApplyError>> {
+        self.system.run(move |applier: &mut Applier| applier.set_dns_again(anew)).await
+    }
+
+    async fn warn(&self, warning: Option<String>) {
+        self.warn_of_dns(warning).await;
+    }
+
+    async fn refresh(&self) {
+        self.refresh_system_dns().await;
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    async fn until(&self, then: Instant) {
+        tokio::time::sleep_until(then).await;
+    }
+}
+
+/// How a look at the settings ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    /// What there was to do is done, or left to another program.
+    Done,
+    /// Something failed that may succeed later without a change that is told of.
+    Failed,
+}
+
+/// When a look that failed is repeated.
 #[derive(Debug, Default)]
-struct Contest {
-    /// When the settings were set again, oldest first.
-    set: VecDeque<Instant>,
-    /// When the settings were last found replaced after Weft gave in.
-    given_in: Option<Instant>,
+struct Repeat {
+    /// How many have failed in a row.
+    failed: u32,
+    at: Option<Instant>,
 }
 
-impl Contest {
-    /// Whether replaced settings are to be set again.
-    fn answers(&mut self, now: Instant) -> bool {
-        if let Some(last) = self.given_in {
-            if now.saturating_duration_since(last) < WITHIN {
-                self.given_in = Some(now);
-                return false;
+impl Repeat {
+    fn note(&mut self, looked: Looked, now: Instant) {
+        *self = match looked {
+            Looked::Done => Self::default(),
+            Looked::Failed => {
+                Self { failed: self.failed + 1, at: (self.failed < REPEATS).then(|| now + WITHIN) }
             }
-            *self = Self::default();
-        }
-        while self.set.front().is_some_and(|first| now.saturating_duration_since(*first) >= WITHIN) {
-            self.set.pop_front();
-        }
-        if self.set.len() >= MOST {
-            self.given_in = Some(now);
-            return false;
-        }
-        self.set.push_back(now);
-        true
-    }
-
-    /// When whoever was given in to has rested long enough; none where nobody was.
-    fn rest_ends(&self) -> Option<Instant> {
-        self.given_in.map(|last| last + WITHIN)
-    }
-
-    /// The settings hold, or there are none: whoever was given in to is done.
-    fn holds(&mut self) {
-        if self.given_in.is_some() {
-            *self = Self::default();
-        }
+        };
     }
 }
 
-/// Looks at the settings after each change that may have touched them, and once the program that was given in to has
-/// rested.
-pub(crate) async fn follow(daemon: Arc<Daemon>, mut changes: watch::Receiver<()>) {
+/// Looks at the settings now, after each change that may have touched them, once the program that was given in to has
+/// rested, and some time after a failure. While nothing is wrong, nothing wakes it but a change.
+pub(crate) async fn follow<D: Device>(device: Arc<D>, mut changes: watch::Receiver<()>) {
     let mut contest = Contest::default();
-    // What a former daemon owes may be paid by now.
-    let mut first = true;
+    let mut repeat = Repeat::default();
     // The rest that was waited for last: a look after it may find nothing that ends the contest.
     let mut waited = None;
-    loop {
-        if !std::mem::take(&mut first) {
-            let rest = contest.rest_ends().filter(|rest| Some(*rest) != waited);
-            tokio::select! {
-                changed = changes.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep_until(rest.unwrap_or_else(Instant::now)), if rest.is_some() => waited = rest,
+    while let Some((settled, look)) = device.look().await {
+        let news = settled.iter().filter(|one| !matches!(one, Undone::Owed(_)));
+        news.for_each(Undone::log);
+        let is_settled = !settled.iter().any(|one| matches!(one, Undone::Failed(_)));
+        let looked = judge(&*device, &mut contest, look).await;
+        repeat.note(if is_settled { looked } else { Looked::Failed }, device.now());
+
+        let rest = contest.rest_ends().filter(|rest| Some(*rest) != waited);
+        let next = rest.into_iter().chain(repeat.at).min();
+        tokio::select! {
+            changed = changes.changed() => match changed {
+                Ok(()) => repeat.failed = 0,
+                Err(_) => return,
+            },
+            () = device.until(next.unwrap_or_else(|| device.now())), if next.is_some() => {
+                if next == rest {
+                    waited = rest;
+                }
             }
         }
-        let looked = daemon.system.ask(|applier| {
-            let settled = applier.settle_dns();
-            (settled, applier.dns_mode().zip(applier.dns_standing()))
-        });
-        let Some((settled, standing)) = looked.await else { return };
-        match settled {
-            Ok(settled) => settled.iter().for_each(|one| tracing::info!("{one}")),
-            Err(error) => tracing::warn!("{error}"),
-        }
-        judge(&daemon, &mut contest, standing).await;
     }
 }
 
-type Looked = Option<(DnsMode, Result<DnsStanding, PlatformError>)>;
-
 /// Does what a look calls for.
-async fn judge(daemon: &Daemon, contest: &mut Contest, looked: Looked) {
-    let Some((mode, standing)) = looked else {
-        contest.holds();
-        return daemon.warn_of_dns(None).await;
+async fn judge(device: &impl Device, contest: &mut Contest, look: DnsLook) -> Looked {
+    let (mode, standing) = match look {
+        DnsLook::Unwanted => {
+            contest.holds();
+            device.warn(None).await;
+            return Looked::Done;
+        }
+        DnsLook::Unset => return answer(device, contest, Wrong::Unset).await,
+        DnsLook::Set(mode, standing) => (mode, standing),
     };
     match standing {
         Ok(DnsStanding::InForce) => {
             contest.holds();
-            daemon.warn_of_dns(None).await;
+            device.warn(None).await;
             // Whoever keeps the settings may have learnt of other resolvers.
-            daemon.refresh_system_dns().await;
+            device.refresh().await;
         }
         Ok(DnsStanding::Shared { found }) => {
             contest.holds();
-            daemon.warn_of_dns(Some(format!("names go past Weft as well: {found}"))).await;
-            daemon.refresh_system_dns().await;
+            device.warn(Some(format!("names go past Weft as well: {found}"))).await;
+            device.refresh().await;
         }
         Ok(DnsStanding::Away) => {
             let keeper = applier::keeper(mode);
             let warning = format!("{keeper} does not run: names may not be answered until it does");
-            daemon.warn_of_dns(Some(warning)).await;
+            device.warn(Some(warning)).await;
         }
         Ok(DnsStanding::Replaced { found, by }) => {
-            answer(daemon, contest, false, &found, by.as_deref()).await
+            let by = by.unwrap_or_else(|| "another program".to_owned());
+            return answer(device, contest, Wrong::Replaced { found, by }).await;
         }
         Ok(DnsStanding::OtherMode(mode)) => {
             let found = format!("they are to be changed by {mode} now");
-            answer(daemon, contest, true, &found, None).await;
+            return answer(device, contest, Wrong::OtherMode { found }).await;
         }
-        Err(error) => tracing::warn!("whether the DNS settings hold cannot be told: {error}"),
+        Err(error) => {
+            let warning = format!("whether the DNS settings hold cannot be told: {error}");
+            tracing::warn!("{warning}");
+            device.warn(Some(warning)).await;
+            return Looked::Failed;
+        }
+    }
+    Looked::Done
+}
+
+/// What is wrong with settings that are to be set again.
+enum Wrong {
+    /// Weft's own are not there, and nobody replaced them.
+    Unset,
+    Replaced {
+        found: String,
+        by: String,
+    },
+    OtherMode {
+        found: String,
+    },
+}
+
+impl Wrong {
+    /// What has happened.
+    fn event(&self) -> String {
+        match self {
+            Self::Unset => "the DNS settings were not all set".to_owned(),
+            Self::Replaced { found, by } => format!("the DNS settings were replaced by {by} ({found})"),
+            Self::OtherMode { found } => format!("the DNS settings were replaced ({found})"),
+        }
+    }
+
+    /// What people are told once it has happened too often.
+    fn warning(&self) -> String {
+        let (by, found) = match self {
+            Self::Unset => {
+                return "the DNS settings cannot be set, and names may go past Weft: `weft log` says why, and \
+                        `weft dns status` what is in the way"
+                    .to_owned();
+            }
+            Self::Replaced { found, by } => (by.as_str(), found),
+            Self::OtherMode { found } => ("another program", found),
+        };
+        format!(
+            "{by} keeps replacing the DNS settings, and names go past Weft ({found}): stop it, or have it leave \
+             them alone, and connect again"
+        )
     }
 }
 
-/// Sets replaced settings again, or says that it does not.
-async fn answer(daemon: &Daemon, contest: &mut Contest, anew: bool, found: &str, by: Option<&str>) {
-    let by = by.unwrap_or("another program");
-    if !contest.answers(Instant::now()) {
-        let warning = warning(found, by);
+/// Sets settings again, or says that it does not.
+async fn answer(device: &impl Device, contest: &mut Contest, wrong: Wrong) -> Looked {
+    if !contest.answers(device.now()) {
+        let warning = wrong.warning();
         tracing::warn!("{warning}");
-        return daemon.warn_of_dns(Some(warning)).await;
+        device.warn(Some(warning)).await;
+        return Looked::Done;
     }
-    match daemon.system.run(move |applier| applier.set_dns_again(anew)).await {
-        Some(Ok(())) => {
-            tracing::warn!("the DNS settings were replaced by {by} ({found}); they are set again");
-            daemon.warn_of_dns(None).await;
-            daemon.refresh_system_dns().await;
+    let event = wrong.event();
+    match device.set_again(matches!(wrong, Wrong::OtherMode { .. })).await {
+        Some(Ok(true)) => {
+            tracing::warn!("{event}; they are set again");
+            device.warn(None).await;
+            device.refresh().await;
+            Looked::Done
+        }
+        // They went meanwhile, or whoever keeps them did, of which the next look tells more.
+        Some(Ok(false)) => {
+            tracing::info!("{event}; nothing is set at this moment");
+            Looked::Failed
         }
         Some(Err(error)) => {
-            tracing::error!("the DNS settings were replaced by {by} ({found}): {error}");
-            let warning = format!("the DNS settings were replaced and cannot be set again: {error}");
-            daemon.warn_of_dns(Some(warning)).await;
+            tracing::error!("{event}: {error}");
+            device.warn(Some(format!("{event} and cannot be set again: {error}"))).await;
+            Looked::Failed
         }
-        None => {}
+        None => Looked::Done,
     }
-}
-
-fn warning(found: &str, by: &str) -> String {
-    format!(
-        "{by} keeps replacing the DNS settings, and names go past Weft ({found}): stop it, or have it leave them \
-         alone, and connect again"
-    )
 }
 
 #[cfg(test)]
-mod tests {
-    use weft_platform::fake;
-
-    use super::*;
-    use crate::applier::Applier;
-    use crate::journal::Journal;
-    use crate::state::StateDir;
-    use crate::testing;
-
-    #[test]
-    fn a_contest_ends_after_five_answers_and_begins_again_after_a_rest() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut contest = Contest::default();
-        // Once in a while is no contest.
-        assert!((0..20).all(|time| contest.answers(at(time * 30))));
-        let mut contest = Contest::default();
-        assert!((0..5).all(|time| contest.answers(at(time))));
-        assert!(!contest.answers(at(5)));
-        // The other program goes on: it is not answered, however long.
-        assert!((1..10).all(|time| !contest.answers(at(5 + time * 59))));
-        let last = 5 + 9 * 59;
-        assert!(contest.answers(at(last + 60)));
-        // Settings that hold again, by a new plan, are defended afresh.
-        let mut contest = Contest::default();
-        assert_eq!((0..9).filter(|time| contest.answers(at(*time))).count(), 5);
-        contest.holds();
-        assert!(contest.answers(at(9)));
-        // While Weft answers, that its own settings hold is no sign of peace.
-        let mut contest = Contest::default();
-        let answered = (0..6).filter(|time| {
-            contest.holds();
-            contest.answers(at(*time))
-        });
-        assert_eq!(answered.count(), 5);
-    }
-
-    #[test]
-    fn a_renewed_leases_resolvers_become_the_former_ones() {
-        let (platform, system) = fake::platform();
-        let folder = tempfile::tempdir().unwrap();
-        let (journal, _) = Journal::open(&StateDir::open(folder.path()).unwrap()).unwrap();
-        let mut applier = Applier::new(platform, journal);
-        assert!(applier.dns_standing().is_none());
-        let changes = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let told = Arc::clone(&changes);
-        let count = move || {
-            told.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        };
-        let _watch = applier.watch_dns(Box::new(count)).unwrap();
-        applier.apply(&testing::connected(1), &mut |_| {}).unwrap();
-        assert!(matches!(applier.dns_standing(), Some(Ok(DnsStanding::InForce))));
-
-        let before = changes.load(std::sync::atomic::Ordering::SeqCst);
-        system.write_resolv_conf("# Generated by dhcpcd from eth0.dhcp\nnameserver 198.51.100.53\n");
-        assert_eq!(changes.load(std::sync::atomic::Ordering::SeqCst), before + 1);
-        let Some(Ok(DnsStanding::Replaced { found, by })) = applier.dns_standing() else {
-            panic!("it holds")
-        };
-        assert_eq!(
-            (found.as_str(), by.as_deref()),
-            ("the fake system's resolv.conf names 198.51.100.53", Some("dhcpcd"))
-        );
-        applier.set_dns_again(false).unwrap();
-        assert!(matches!(applier.dns_standing(), Some(Ok(DnsStanding::InForce))));
-        assert_eq!(applier.system_dns().unwrap(), ["198.51.100.53".parse::<std::net::IpAddr>().unwrap()]);
-        assert!(applier.undo().iter().all(|one| !matches!(one, applier::Undone::Failed(_))));
-        assert!(system.resolv_conf().contains("nameserver 198.51.100.53\n"));
-    }
-
-    #[test]
-    fn a_warning_names_what_was_found_and_by_whom() {
-        let text = warning("/etc/resolv.conf names 192.0.2.1", "dhclient");
-        assert!(text.starts_with("dhclient keeps replacing the DNS settings"), "{text}");
-        assert!(text.contains("(/etc/resolv.conf names 192.0.2.1)"), "{text}");
-    }
-}
+#[path = "dns_watch_tests.rs"]
+mod tests;

@@ -20,6 +20,16 @@ pub(crate) enum Fatal {
     /// Something could not be undone.
     #[error("something of Weft's is left")]
     Left,
+    /// DNS settings could not be put back, since the program that keeps them does not run, or nobody is there to restart
+    /// it.
+    #[error(
+        "{keeper} still has Weft's DNS settings and cannot be told: start {keeper}, or restart it, and run \
+         `weftd --undo` again"
+    )]
+    Owed {
+        /// The program.
+        keeper: &'static str,
+    },
     /// Anything else.
     #[error("{0:#}")]
     Other(#[from] anyhow::Error),
@@ -39,6 +49,7 @@ impl Fatal {
             Self::Preflight(_) => 3,
             Self::Running(_) => 4,
             Self::Blocked(_) => 5,
+            Self::Owed { .. } => 6,
         }
     }
 }

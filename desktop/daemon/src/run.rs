@@ -15,7 +15,7 @@ use weft_platform::{NetworkMonitor, Platform, Watch};
 use weft_runtime::session::{Session, SessionConfig};
 use weft_runtime::sockets::SocketFactory;
 
-use crate::applier::Applier;
+use crate::applier::{Applier, Undone};
 use crate::apply_thread::{ApplyThread, Outcome};
 use crate::daemon::{self, Daemon};
 use crate::fatal::Fatal;
@@ -138,7 +138,7 @@ fn recover(applier: &mut Applier, firewall: &FirewallPlan) -> Result<(), Fatal> 
         false => applier.preflight()?,
     }
     let undone = applier.recover(firewall).context("the device cannot be blocked")?;
-    undone.iter().for_each(|one| tracing::info!("undone: {one}"));
+    undone.iter().for_each(Undone::log);
     match blocks {
         true => applier.preflight().map_err(Fatal::Blocked),
         false => Ok(()),
@@ -240,7 +240,7 @@ async fn shut_down(daemon: &Daemon) {
     daemon.close().await;
     daemon.system.close();
     let undone = daemon.system.run(Applier::undo).await;
-    undone.unwrap_or_default().iter().for_each(|one| tracing::info!("{one}"));
+    undone.unwrap_or_default().iter().for_each(Undone::log);
 }
 
 fn tell_manager(state: NotifyState<'_>) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use weft_platform::Platform;
 
-use crate::applier::{Applier, Undone};
+use crate::applier::{Applier, Undone, keeper};
 use crate::fatal::Fatal;
 use crate::journal::Journal;
 use crate::keeper::Keeper;
@@ -19,7 +19,8 @@ pub(crate) fn is_crash(service_result: Option<&str>) -> bool {
 /// Undoes everything. Returns a line for each thing that was put back, or left.
 ///
 /// # Errors
-/// [`Fatal::Left`] where something is still there; the lines have gone to `say`.
+/// [`Fatal::Left`] where something is still there, [`Fatal::Owed`] where that is DNS settings alone, of programs that
+/// do not run; the lines have gone to `say`.
 pub(crate) fn undo(state_dir: &Path, platform: Platform, say: &mut dyn FnMut(&str)) -> Result<(), Fatal> {
     let state = StateDir::open(state_dir).with_context(|| format!("{}", state_dir.display()))?;
     let (journal, trouble) = Journal::open(&state).context("the undo journal cannot be read")?;
@@ -31,10 +32,14 @@ pub(crate) fn undo(state_dir: &Path, platform: Platform, say: &mut dyn FnMut(&st
     if undone.is_empty() {
         say("nothing to undo");
     }
-    match undone.iter().any(|one| matches!(one, Undone::Failed(_))) {
-        true => Err(Fatal::Left),
-        false => Ok(()),
+    if undone.iter().any(|one| matches!(one, Undone::Failed(_))) {
+        return Err(Fatal::Left);
     }
+    let owed = undone.iter().find_map(|one| match one {
+        Undone::Owed(mode) => Some(keeper(*mode)),
+        _ => None,
+    });
+    owed.map_or(Ok(()), |keeper| Err(Fatal::Owed { keeper }))
 }
 
 /// Whether the device is to be connected, so that a crash leaves it blocked for the next start.
@@ -48,6 +53,7 @@ pub(crate) fn shall_be_connected(state_dir: &Path) -> Result<bool, Fatal> {
 
 #[cfg(test)]
 mod tests {
+    use weft_model::DnsMode;
     use weft_platform::fake::{self, Step};
 
     use super::*;
@@ -95,6 +101,34 @@ mod tests {
             lines[0].contains("journal.json.bad") && lines[1].starts_with("not undone: firewall"),
             "{lines:?}"
         );
+    }
+
+    #[test]
+    fn settings_of_a_program_that_is_away_fail_the_undo_until_it_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(folder.path()).unwrap();
+        let (platform, system) = fake::platform();
+        system.change_dns_keeper(|keeper| keeper.mode = DnsMode::NetworkManager);
+        let mut applier = Applier::new(platform, Journal::open(&state).unwrap().0);
+        applier.apply(&connected(1), &mut drop).unwrap();
+        drop(applier);
+        system.change_dns_keeper(|keeper| keeper.is_away = true);
+        for _ in 0..2 {
+            let mut lines = Vec::new();
+            let say = &mut |line: &str| lines.push(line.to_owned());
+            let fatal = undo(folder.path(), system.platform(), say).unwrap_err();
+            assert_eq!(lines[0], "DNS settings: to be put back once NetworkManager runs");
+            let text = fatal.to_string();
+            assert_eq!(fatal.code(), 6, "{text}");
+            assert!(text.contains("start NetworkManager") && text.contains("weftd --undo"), "{text}");
+        }
+        assert!(!system.is_clean());
+        // What cannot be undone at all comes first.
+        system.fail_next(Step::FirewallClear, "no");
+        assert_eq!(undo(folder.path(), system.platform(), &mut |_| ()).unwrap_err().code(), 1);
+        system.change_dns_keeper(|keeper| keeper.is_away = false);
+        undo(folder.path(), system.platform(), &mut |_| ()).unwrap();
+        assert!(system.is_clean());
     }
 
     #[test]

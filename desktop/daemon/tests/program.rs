@@ -53,6 +53,7 @@ fn the_help_lists_every_exit_code() {
         "3  something is missing",
         "4  another weftd",
         "5  as 3",
+        "6  with --undo",
     ] {
         assert!(help.contains(&format!("\n  {code}")), "{code}: {help}");
     }
@@ -176,4 +177,38 @@ fn what_is_installed_is_removed_again() {
     assert_eq!(files_below(&root), [Path::new("/var/lib/weft/reg.json")]);
     assert!(install("uninstall", &built, &root, "1").status.success());
     assert!(files_below(&root).is_empty());
+}
+
+/// Uninstalls on a machine of its own, whose weftd ends with this code when it is to undo everything. Says how that
+/// ended, and whether the program is still there.
+fn uninstall_beside(host: &netlab::Host, code: u8, force: &str) -> (Output, bool) {
+    let weftd = "/run/weft/bin/weftd";
+    host.write_file(weftd, format!("#!/bin/sh\necho \"$@\"\nexit {code}\n")).unwrap();
+    host.run(["chmod", "+x", weftd]).unwrap();
+    let mut command = host.command("bash");
+    command.arg(repository().join("packaging/install.sh")).arg("uninstall");
+    command.env("PREFIX", "/run/weft").env("DESTDIR", "").env("PURGE", "").env("FORCE", force);
+    let output = host.inside(|| command.output()).unwrap().unwrap();
+    (output, host.read_file(weftd).is_ok())
+}
+
+#[test]
+fn what_is_not_undone_is_not_uninstalled() {
+    netlab::run(|lab| {
+        let host = lab.host("device").build()?;
+        for (code, force, is_removed) in
+            [(0, "", true), (1, "", false), (1, "1", false), (6, "", false), (6, "1", true)]
+        {
+            let (output, is_there) = uninstall_beside(&host, code, force);
+            assert_eq!(
+                (output.status.success(), is_there),
+                (is_removed, !is_removed),
+                "{code} {force}: {output:?}"
+            );
+            assert!(output.stdout.starts_with(b"--undo\n"), "{output:?}");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(said.contains("FORCE=1"), (code, force) == (6, ""), "{said}");
+        }
+        Ok(())
+    });
 }

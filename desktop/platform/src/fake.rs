@@ -1,11 +1,14 @@
 //! A system in memory, for the tests of whoever applies plans: it keeps what it was told, notes each call in order, and
 //! fails where a test says so. Its DNS settings go through the same code as a real system's.
 
+mod dns;
+
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use dns::DnsKeeper;
 use ipnet::IpNet;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use weft_model::settings::SplitTunnelMode;
@@ -13,7 +16,6 @@ use weft_model::{FirewallPlan, InterfacePlan, LearntPlan, NetworkState};
 
 use crate::error::PlatformError;
 use crate::record::Before;
-use crate::resolver_file::{FileHost, ResolverFile, proxy_addresses};
 use crate::seam::{Firewall, NetworkMonitor, Platform, Routes, TunDevices, Watch};
 
 /// A step that changes the system, or asks whether it could be changed.
@@ -41,6 +43,17 @@ pub enum Step {
     DnsClaim,
     /// [`crate::Dns::release_addresses`].
     DnsRelease,
+    /// [`crate::Dns::snapshot`].
+    DnsSnapshot,
+    /// [`crate::Dns::standing`].
+    DnsStanding,
+}
+
+impl Step {
+    /// Whether it changes the system.
+    fn changes(self) -> bool {
+        !matches!(self, Self::Preflight | Self::FirewallPreflight | Self::DnsSnapshot | Self::DnsStanding)
+    }
 }
 
 /// What the fake system holds. Its fields are a test's to read and, between steps, to change.
@@ -60,11 +73,13 @@ pub struct State {
     pub guarded: Vec<IpNet>,
     /// The resolver settings' file.
     pub resolv_conf: Before,
+    /// Who keeps the DNS settings.
+    pub dns_keeper: DnsKeeper,
     /// Whether the DNS proxy's addresses are the device's own.
     pub claimed: bool,
     /// The primary path.
     pub network: NetworkState,
-    /// Every step so far, in order, the failed ones among them; preflights are left out.
+    /// Every step so far, in order, the failed ones among them; what only asks is left out.
     pub steps: Vec<Step>,
 }
 
@@ -99,6 +114,7 @@ pub fn platform() -> (Platform, FakeSystem) {
         learnt: LearntPlan::default(),
         guarded: Vec::new(),
         resolv_conf: Before::File { content, mode: 0o644, uid: 0, gid: 0 },
+        dns_keeper: DnsKeeper::none(),
         claimed: false,
         network: NetworkState {
             interface: Some("eth0".to_owned()),
@@ -135,7 +151,7 @@ impl FakeSystem {
             tun: Box::new(FakePart(self.clone())),
             routes: Box::new(FakePart(self.clone())),
             firewall: Box::new(FakePart(self.clone())),
-            dns: Box::new(ResolverFile(FakePart(self.clone()))),
+            dns: self.dns(),
         }
     }
 
@@ -183,7 +199,9 @@ impl FakeSystem {
             && state.learnt_routes.addresses.is_empty()
             && state.firewall == FirewallPlan::Open
             && !state.claimed
-            && !crate::resolv_conf::is_ours(state.resolv_conf.content())
+            && ![&state.resolv_conf, &state.dns_keeper.settings]
+                .iter()
+                .any(|settings| crate::resolv_conf::is_ours(settings.content()))
     }
 
     /// A monitor of this system's network.
@@ -223,21 +241,10 @@ impl FakeSystem {
         watchers.iter().for_each(|(_, tell)| tell());
     }
 
-    /// Puts a file in resolv.conf's place, as another program does, and tells whoever watches the DNS settings.
-    pub fn write_resolv_conf(&self, content: &str) {
-        let watchers = {
-            let mut inner = self.lock();
-            inner.state.resolv_conf =
-                Before::File { content: content.as_bytes().to_vec(), mode: 0o644, uid: 0, gid: 0 };
-            inner.dns_watchers.clone()
-        };
-        watchers.iter().for_each(|(_, tell)| tell());
-    }
-
     /// Notes a step; its failure, where a test wants one.
     fn step(&self, step: Step) -> Result<MutexGuard<'_, Inner>, PlatformError> {
         let mut inner = self.lock();
-        if !matches!(step, Step::Preflight | Step::FirewallPreflight) {
+        if step.changes() {
             inner.state.steps.push(step);
         }
         match inner.failures.iter().position(|(failing, _)| *failing == step) {
@@ -357,49 +364,6 @@ impl Firewall for FakePart {
 
     fn describe(&self) -> Result<String, PlatformError> {
         Ok(format!("{:?}", self.0.lock().state.firewall))
-    }
-}
-
-impl FileHost for FakePart {
-    fn path(&self) -> String {
-        "the fake system's resolv.conf".to_owned()
-    }
-
-    fn load(&self) -> Result<Before, PlatformError> {
-        Ok(self.0.lock().state.resolv_conf.clone())
-    }
-
-    fn store(&mut self, state: &Before) -> Result<(), PlatformError> {
-        let watchers = {
-            let mut inner = self.0.step(Step::DnsWrite)?;
-            inner.state.resolv_conf = state.clone();
-            inner.dns_watchers.clone()
-        };
-        watchers.iter().for_each(|(_, tell)| tell());
-        Ok(())
-    }
-
-    fn watch(&self, tell: Box<dyn Fn() + Send + Sync>) -> Result<Watch, PlatformError> {
-        let mut inner = self.0.lock();
-        let number = inner.next_watcher;
-        inner.next_watcher += 1;
-        inner.dns_watchers.push((number, Arc::from(tell)));
-        let system = self.0.clone();
-        Ok(Watch::new(move || system.lock().dns_watchers.retain(|(watcher, _)| *watcher != number)))
-    }
-
-    fn preflight(&self) -> Result<(), PlatformError> {
-        self.0.step(Step::Preflight).map(drop)
-    }
-
-    fn claim(&mut self) -> Result<Vec<IpAddr>, PlatformError> {
-        self.0.step(Step::DnsClaim)?.state.claimed = true;
-        Ok(proxy_addresses(true))
-    }
-
-    fn release(&mut self) -> Result<(), PlatformError> {
-        self.0.step(Step::DnsRelease)?.state.claimed = false;
-        Ok(())
     }
 }
 
