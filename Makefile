@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench fuzz build install uninstall needs needs-all needs-bench
+.PHONY: help demo test test-all check-targets bench fuzz build install uninstall needs needs-all needs-bench
 
 KEEP ?=
 export KEEP
@@ -31,6 +31,10 @@ test: needs
 
 test-all: needs-all
 	@build-scripts/test-all
+
+# make check-targets: types and lints for Android, Apple's systems and Windows
+check-targets: needs
+	@build-scripts/check-targets
 
 bench: needs-bench
 	@build-scripts/bench
