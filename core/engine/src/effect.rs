@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 use weft_model::profile::HostPattern;
-use weft_model::{CheckEndpoints, DnsUpstream, Event, FallbackDomain};
+use weft_model::{CheckEndpoints, DnsUpstream, DomainName, Event, FallbackDomain};
 use weft_policy::VerdictSnapshot;
 use weft_tunnel::{Inbound, Outbound, SocketId, SocketRequest};
 
@@ -24,7 +24,10 @@ pub enum Effect {
         /// The longest packet of the core's own flows, in bytes.
         mtu: u16,
     },
-    /// Stop the tunnel and close its sockets.
+    /// Take packets from the TUN where there is no tunnel, for the core's own servers alone, judged by the last
+    /// [`Effect::Verdicts`]. Ended by [`Effect::StopTunnel`].
+    StartFront,
+    /// Stop what [`Effect::StartTunnel`] or [`Effect::StartFront`] began, and close its sockets.
     StopTunnel,
     /// Make a socket outside the tunnel, then call [`Engine::handle_socket`](crate::Engine::handle_socket).
     OpenSocket(SocketId, SocketRequest),
@@ -37,6 +40,10 @@ pub enum Effect {
     StartDns(Box<DnsService>),
     /// Answer no queries any more.
     StopDns,
+    /// Ask the DNS proxy for the addresses of these names, a few at a time, then call
+    /// [`Engine::handle_hosts_resolved`](crate::Engine::handle_hosts_resolved), whether or not they were found. Ended
+    /// by [`Effect::StopDns`].
+    ResolveHosts(Vec<DomainName>),
     /// Forget the connections and queries in flight: the network is another one.
     ResetDns,
     /// Let these answers go, which waited for their addresses to lead the right way

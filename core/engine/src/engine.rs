@@ -7,7 +7,7 @@ use std::time::Instant;
 use weft_model::profile::{ServiceMode, TunnelProtocol};
 use weft_model::settings::UserChoices;
 use weft_model::{
-    Command, DnsUpstream, Event, Gateway, NetworkState, PlanNumber, Profile, Registration,
+    Command, DnsUpstream, Event, Gateway, LocalPolicy, NetworkState, PlanNumber, Profile, Registration,
     RegistrationSource, Settings, Status, TunnelStats, UserError,
 };
 use weft_tunnel::{Control, Deadline, Outbox, SocketError, SocketId, Transport, TransportEvent};
@@ -69,6 +69,7 @@ pub struct Engine {
     pub(crate) registration: Option<Registration>,
     pub(crate) profile: Option<Profile>,
     pub(crate) user: UserChoices,
+    pub(crate) policy: LocalPolicy,
     pub(crate) system_dns: Vec<IpAddr>,
     pub(crate) sentinels: Vec<IpAddr>,
     pub(crate) make_transport: TransportMaker,
@@ -86,6 +87,8 @@ pub struct Engine {
     /// Failed steps in a row.
     pub(crate) failures: u32,
     pub(crate) learning: Learning,
+    /// Whether the interface's packets are served without a tunnel.
+    pub(crate) front: bool,
     /// Until when a captive portal is open.
     pub(crate) portal: Option<Instant>,
     /// None until the first report.
@@ -104,6 +107,7 @@ impl Engine {
             registration,
             profile,
             user,
+            policy: LocalPolicy::default(),
             system_dns,
             sentinels,
             make_transport,
@@ -118,6 +122,7 @@ impl Engine {
             problem: None,
             failures: 0,
             learning,
+            front: false,
             portal: None,
             network: None,
             told: None,
@@ -163,6 +168,7 @@ impl Engine {
                     self.solved(Cause::Plan);
                 }
                 self.advance(now);
+                self.follow_front();
                 self.learnt_plan_done(now);
             }
             Err(detail) if self.plans.fail(number) => {
@@ -193,7 +199,10 @@ impl Engine {
             return;
         }
         match result {
-            Ok(()) => self.solved(Cause::Dns),
+            Ok(()) => {
+                self.solved(Cause::Dns);
+                self.look_up_hosts(now);
+            }
             Err(ref detail) => {
                 self.fail(Cause::Dns, UserError::DnsProxy { detail: detail.clone() }, now);
             }
@@ -233,7 +242,7 @@ impl Engine {
         }
         let former = self.network.replace(network);
         // The first report says where the device is, not that it moved.
-        if former.is_some() && self.phase.is_active() {
+        if former.is_some() {
             self.handle_wake(now);
         }
     }
@@ -248,14 +257,26 @@ impl Engine {
         }
     }
 
-    /// The device slept, or its network is another one: everything that rests on the old path is renewed.
+    /// The device slept, or its network is another one: everything that rests on the old path is renewed, and the far
+    /// side is proven at once, whatever the network. What failed before is tried again without further wait.
+    ///
+    /// On desktop the plan is asserted again, since others may have changed what it rests on; a phone's interface is
+    /// the system's to keep, and making it anew would break what goes through it.
     pub fn handle_wake(&mut self, now: Instant) {
+        if !self.phase.is_active() {
+            return;
+        }
         if let Some(transport) = &mut self.transport {
             transport.handle_network_change(now);
         }
         self.effects.push_back(Effect::ResetDns);
-        if let Some(plan) = self.plans.reassert() {
+        let asserted = if self.is_phone() { None } else { self.plans.reassert() };
+        if let Some(plan) = asserted {
             self.effects.push_back(Effect::Event(Event::Plan(Box::new(plan))));
+        }
+        if self.timers.is_armed(TimerKind::Retry) {
+            self.timers.cancel(TimerKind::Retry);
+            self.retry(now);
         }
         self.pump_transport(now);
         self.tell_status(now);
@@ -268,8 +289,12 @@ impl Engine {
 
     /// The tunnel that was asked for could not be started, or its interface is gone: it is built anew from the start.
     pub fn handle_tunnel_failed(&mut self, detail: String, now: Instant) {
+        let front = std::mem::take(&mut self.front);
         // A shell that takes the interface away ends the packet path too, and that is as it should be.
         if !self.phase.is_active() {
+            if front {
+                self.effects.push_back(Effect::StopTunnel);
+            }
             return;
         }
         self.transport = None;
@@ -310,6 +335,7 @@ impl Engine {
                 TimerKind::AutoConnect => drop(self.connect(now)),
                 TimerKind::Learnt => self.plan_learnt(now),
                 TimerKind::Portal => self.close_portal(now),
+                TimerKind::Hosts => self.hosts_done(now),
             }
         }
         self.tell_status(now);
@@ -423,8 +449,7 @@ impl Engine {
             return Err(UserError::Settings { detail });
         }
         let user = UserChoices { service_mode: Some(mode) };
-        let settings =
-            weft_policy::compile_settings(self.profile.as_ref(), self.registration.as_ref(), &user);
+        let settings = self.settings_of(&user);
         if settings.service_mode.value != mode {
             let detail = format!("the service mode is fixed to {}", settings.service_mode.value);
             return Err(UserError::Forbidden { detail });
@@ -432,6 +457,12 @@ impl Engine {
         self.user = user;
         self.settings_changed(false, now);
         Ok(())
+    }
+
+    /// The values in force if the user had chosen so.
+    pub(crate) fn settings_of(&self, user: &UserChoices) -> Settings {
+        let (profile, registration) = (self.profile.as_ref(), self.registration.as_ref());
+        weft_policy::compile_managed_settings(&self.policy, profile, registration, user)
     }
 
     fn refresh_profile(&mut self) -> Result<(), UserError> {
@@ -475,6 +506,7 @@ impl Engine {
             dns: !self.serves_dns(),
             inside: !checks || !self.settings.service_mode.value.tunnels_traffic(),
             outside: !checks,
+            hosts: !self.looks_up_hosts(),
         }
     }
 }

@@ -10,6 +10,7 @@ use weft_policy::{LearntFull, LearntHosts, NetSet, PlanInputs, PlanPhase, Tunnel
 
 use crate::effect::Effect;
 use crate::engine::Engine;
+use crate::lifecycle::Phase;
 use crate::timers::TimerKind;
 
 /// Learnt addresses that are kept at once. At some 100 bytes each with their index, less than half a MiB; the firewall's
@@ -80,6 +81,11 @@ impl Learning {
             unplanned: false,
             planned_at: None,
         }
+    }
+
+    /// The addresses that are known.
+    pub(crate) fn addresses(&self) -> NetSet {
+        self.hosts.addresses()
     }
 
     /// The addresses for a plan that is about to be made.
@@ -174,7 +180,9 @@ impl Engine {
     pub(crate) fn plan_learnt(&mut self, now: Instant) {
         // A plan that failed is made again by its own timer, with everything that is known by then.
         let busy = self.plans.is_in_flight() || self.plans.has_failed();
-        if !self.learning.unplanned || busy || !self.phase.is_active() {
+        // The plan that a phone connects by has them, and comes soon.
+        let soon = self.is_phone() && matches!(self.phase, Phase::Proving(_));
+        if soon || !self.learning.unplanned || busy || !self.phase.is_active() {
             return;
         }
         let earliest = self.learning.planned_at.map(|last| last + LEARNT_PAUSE);

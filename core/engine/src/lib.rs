@@ -8,6 +8,7 @@ mod effect;
 mod engine;
 mod learning;
 mod lifecycle;
+mod phone;
 mod plans;
 mod portal;
 mod timers;

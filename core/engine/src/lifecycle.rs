@@ -28,6 +28,8 @@ pub(crate) struct Proof {
     pub(crate) dns: bool,
     pub(crate) inside: bool,
     pub(crate) outside: bool,
+    /// The addresses of exact host names are known, as far as they can be found.
+    pub(crate) hosts: bool,
 }
 
 /// What a problem is about, and so what ends it.
@@ -139,7 +141,7 @@ impl Engine {
     pub(crate) fn advance(&mut self, now: Instant) {
         match self.phase {
             Phase::Preparing(plan) if self.plans.is_acknowledged(plan) => self.establish(now),
-            Phase::Proving(Proof { dns: true, inside: true, outside: true }) => {
+            Phase::Proving(Proof { dns: true, inside: true, outside: true, hosts: true }) => {
                 self.solved(Cause::Check);
                 let number = self.propose(PlanPhase::Connected, now);
                 self.phase = Phase::Switching(number);
@@ -263,8 +265,7 @@ impl Engine {
 
     /// The settings are compiled anew, and what is up follows them. `replaced`: the registration is another one.
     pub(crate) fn settings_changed(&mut self, replaced: bool, now: Instant) {
-        let settings =
-            weft_policy::compile_settings(self.profile.as_ref(), self.registration.as_ref(), &self.user);
+        let settings = self.settings_of(&self.user);
         let restarts = replaced
             || settings.service_mode.value != self.settings.service_mode.value
             || settings.mtu.value != self.settings.mtu.value;
@@ -384,23 +385,24 @@ impl Engine {
 
     fn stop_services(&mut self) {
         self.release_all("the tunnel is not up");
-        if self.transport.take().is_some() {
+        if self.transport.take().is_some() | std::mem::take(&mut self.front) {
             self.effects.push_back(Effect::StopTunnel);
         }
         self.effects.push_back(Effect::StopDns);
         self.timers.cancel(TimerKind::Reconnect);
+        self.timers.cancel(TimerKind::Hosts);
         self.up = false;
         self.endpoint = None;
     }
 
-    fn start_dns(&mut self) {
+    pub(crate) fn start_dns(&mut self) {
         let Some(gateway) = self.gateway() else { return };
         let service = DnsService {
             upstream: gateway.dns.clone(),
             inside: self.settings.service_mode.value.tunnels_traffic(),
             fallback: self.settings.fallback_domains.value.clone(),
             hosts: if self.learns() { self.settings.split_tunnel.value.hosts.clone() } else { Vec::new() },
-            hold: self.holds(),
+            hold: self.holds() && !self.is_looking_up(),
             serve_stale: self.settings.dns_serve_stale_seconds.value,
             prefer_positive: self.settings.dns_prefer_positive.value,
         };

@@ -23,6 +23,7 @@ use crate::engine::{Engine, EngineConfig, Fetched};
 
 mod learning;
 mod modes;
+mod phone;
 mod portal;
 mod simulation;
 
@@ -122,6 +123,8 @@ struct Seen {
     dns_stopped: usize,
     tunnels_started: usize,
     tunnels_stopped: usize,
+    fronts_started: usize,
+    looked_up: Vec<String>,
     fetches: usize,
     revoked: bool,
 }
@@ -172,6 +175,8 @@ impl Bench {
                 Effect::StartTunnel { .. } => seen.tunnels_started += 1,
                 Effect::StopTunnel => seen.tunnels_stopped += 1,
                 Effect::FetchProfile => seen.fetches += 1,
+                Effect::StartFront => seen.fronts_started += 1,
+                Effect::ResolveHosts(names) => seen.looked_up.extend(names.iter().map(ToString::to_string)),
                 _ => {}
             }
         }
@@ -196,6 +201,7 @@ impl Bench {
         self.engine.handle_dns_service(Ok(()), self.now);
         self.engine.handle_check(Check::Inside, Ok(()), self.now);
         self.engine.handle_check(Check::Outside, Ok(()), self.now);
+        self.engine.handle_hosts_resolved(self.now);
     }
 
     fn state(&self) -> State {

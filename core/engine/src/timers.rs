@@ -20,6 +20,8 @@ pub(crate) enum TimerKind {
     Learnt,
     /// A captive portal has been open long enough.
     Portal,
+    /// A connect has waited long enough for the addresses of host names.
+    Hosts,
 }
 
 impl TimerKind {
@@ -31,6 +33,7 @@ impl TimerKind {
             Self::AutoConnect => "auto connect",
             Self::Learnt => "learnt addresses",
             Self::Portal => "captive portal",
+            Self::Hosts => "host names",
         }
     }
 }
@@ -48,6 +51,10 @@ impl Timers {
 
     pub(crate) fn cancel(&mut self, kind: TimerKind) {
         self.0.retain(|(other, _)| *other != kind);
+    }
+
+    pub(crate) fn is_armed(&self, kind: TimerKind) -> bool {
+        self.0.iter().any(|(other, _)| *other == kind)
     }
 
     /// Takes one deadline that has come.

@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 use weft_dns::Learnt;
 use weft_engine::{Check, Effect, Engine, EngineConfig, Fetched};
 use weft_model::{
-    Command, DnsLog, DnsLookup, DomainName, Event, NetworkState, PlanNumber, Profile, Registration, Settings,
-    Stats, Status, UserError,
+    AddressExplanation, Command, DnsLog, DnsLookup, DomainName, Event, HostExplanation, LocalPolicy,
+    NetworkState, PlanNumber, Profile, Registration, Settings, Stats, Status, UserError,
 };
 use weft_tunnel::{Outbox, SocketId, SocketRequest};
 
@@ -24,6 +24,10 @@ pub(super) enum Inward {
     Command(Command, oneshot::Sender<Result<(), UserError>>),
     Plan(PlanNumber, Result<(), String>),
     Network(NetworkState),
+    Woke,
+    Managed(Box<LocalPolicy>, oneshot::Sender<Result<(), UserError>>),
+    ExplainHost(DomainName, oneshot::Sender<HostExplanation>),
+    ExplainAddress(IpAddr, oneshot::Sender<AddressExplanation>),
     SystemDns(Vec<IpAddr>),
     Registration(Option<Box<(Registration, Option<Profile>)>>),
     Status(oneshot::Sender<Status>),
@@ -36,6 +40,8 @@ pub(super) enum Inward {
     /// A check has ended. The number tells it from one that was asked for before.
     Checked(u64, Check, Result<(), String>),
     DnsService(u64, Result<(), String>),
+    /// The names that were asked for are looked up.
+    HostsResolved(u64),
     /// A fetch for the registration of this identifier has ended.
     Fetched(String, Fetched),
 }
@@ -81,7 +87,10 @@ impl Driver {
             let deadline = self.engine.poll_timeout().map(|deadline| deadline.at);
             tokio::select! {
                 message = inbox.recv() => match message {
-                    Some(message) => self.handle(message),
+                    Some(message) => {
+                        self.learn_first(&message).await;
+                        self.handle(message);
+                    }
                     None => return,
                 },
                 () = self.devices.given() => self.take_device(),
@@ -89,6 +98,18 @@ impl Driver {
                 learnt = self.work.learnt() => self.learnt(&learnt),
                 () = sleep_until(deadline) => self.engine.handle_timeout(Instant::now()),
             }
+        }
+    }
+
+    /// What look-ups have found comes before the word that they are done.
+    async fn learn_first(&mut self, message: &Inward) {
+        while matches!(message, Inward::HostsResolved(_)) {
+            let learnt = tokio::select! {
+                biased;
+                learnt = self.work.learnt() => learnt,
+                () = std::future::ready(()) => return,
+            };
+            self.learnt(&learnt);
         }
     }
 
@@ -136,6 +157,14 @@ impl Driver {
             }
             Inward::Plan(number, result) => self.plan_done(number, result, now),
             Inward::Network(network) => self.engine.handle_network(network, now),
+            Inward::Woke => self.engine.handle_wake(now),
+            Inward::Managed(policy, answer) => {
+                drop(answer.send(self.engine.set_local_policy(*policy, now)));
+            }
+            Inward::ExplainHost(name, answer) => drop(answer.send(self.engine.explain_host(&name))),
+            Inward::ExplainAddress(address, answer) => {
+                drop(answer.send(self.engine.explain_address(address)));
+            }
             Inward::SystemDns(servers) => {
                 self.work.set_system_dns(&servers);
                 self.engine.handle_system_dns(servers, now);
@@ -162,6 +191,11 @@ impl Driver {
             Inward::DnsService(round, result) => {
                 if self.work.is_current(round) {
                     self.engine.handle_dns_service(result, now);
+                }
+            }
+            Inward::HostsResolved(round) => {
+                if self.work.is_current(round) {
+                    self.engine.handle_hosts_resolved(now);
                 }
             }
             Inward::Fetched(id, fetched) => self.fetched(&id, fetched, now),
@@ -217,6 +251,11 @@ impl Driver {
                     Err(detail) => self.engine.handle_tunnel_failed(detail, Instant::now()),
                 }
             }
+            Effect::StartFront => {
+                if let Err(detail) = self.tunnel.start_front() {
+                    self.engine.handle_tunnel_failed(detail, Instant::now());
+                }
+            }
             Effect::StopTunnel => {
                 self.work.set_tunnel_net(None);
                 self.tunnel.stop();
@@ -229,6 +268,7 @@ impl Driver {
             }
             Effect::StartDns(service) => self.work.start_dns(*service, self.engine.registration()),
             Effect::StopDns => self.work.stop_dns(),
+            Effect::ResolveHosts(names) => self.work.resolve_hosts(&names),
             Effect::ResetDns => self.work.reset_dns(),
             Effect::ReleaseAnswers { holds, result } => self.work.release_answers(&holds, &result),
             Effect::Portal(until) => self.work.set_portal(until),

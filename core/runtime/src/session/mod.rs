@@ -20,8 +20,8 @@ use std::thread::JoinHandle;
 use tokio::sync::{Notify, mpsc, oneshot};
 use weft_model::settings::UserChoices;
 use weft_model::{
-    Command, DnsLog, DnsLookup, DomainName, Event, NetworkState, PlanNumber, Profile, Registration, Settings,
-    Stats, Status, UserError,
+    AddressExplanation, Command, DnsLog, DnsLookup, DomainName, Event, HostExplanation, LocalPolicy,
+    NetworkState, PlanNumber, Profile, Registration, Settings, Stats, Status, UserError,
 };
 
 pub use weft_dns::DEFAULT_CACHE_BYTES;
@@ -169,6 +169,32 @@ impl Session {
     /// Says what network the device is on.
     pub async fn network_changed(&self, network: NetworkState) {
         self.tell(Inward::Network(network)).await;
+    }
+
+    /// Says that the device slept and woke: the tunnel is proven at once, on whatever network the device is.
+    pub async fn woke(&self) {
+        self.tell(Inward::Woke).await;
+    }
+
+    /// Says what the administrator decides on the device itself (MDM), in place of what it was before; it outranks the
+    /// profile.
+    ///
+    /// # Errors
+    /// [`UserError::Settings`] where it cannot be; nothing has changed then.
+    pub async fn set_managed(&self, policy: LocalPolicy) -> Result<(), UserError> {
+        let policy = Box::new(policy);
+        self.ask(|answer| Inward::Managed(policy, answer)).await.unwrap_or_else(|| Err(stopped()))
+    }
+
+    /// Who resolves a name, and which way its addresses go, once connected under the settings of now; none once the
+    /// session has stopped.
+    pub async fn explain_host(&self, name: DomainName) -> Option<HostExplanation> {
+        self.ask(|answer| Inward::ExplainHost(name, answer)).await
+    }
+
+    /// Which way an address goes, once connected under the settings of now; none once the session has stopped.
+    pub async fn explain_address(&self, address: IpAddr) -> Option<AddressExplanation> {
+        self.ask(|answer| Inward::ExplainAddress(address, answer)).await
     }
 
     /// Says which resolvers the device has besides Weft.

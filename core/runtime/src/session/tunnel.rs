@@ -3,12 +3,17 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use ipnet::IpNet;
 use tokio::sync::{Notify, mpsc};
 use weft_model::{DropReason, TunnelStats};
+use weft_packet::Run;
 use weft_policy::VerdictSnapshot;
-use weft_tunnel::{Inbound, Outbound, Outbox, SocketError, SocketId, SocketRequest};
+use weft_tunnel::{
+    Inbound, Nudge, Opened, Outbound, Outbox, PacketSink, Received, Sealed, SocketError, SocketId,
+    SocketRequest,
+};
 
 use crate::data_plane::{Config, DataPlane, FlowClaims, Verdicts, VerdictsInForce};
 use crate::dns_front::PacketPort;
@@ -141,25 +146,9 @@ impl TunnelSlot {
         addresses: &[IpNet],
         mtu: u16,
     ) -> Result<TunnelNet, String> {
-        let device = self.device.as_ref().ok_or("the shell gave no descriptor of the tunnel interface")?;
-        let (input, output) = device.ends();
         let (own_packets, own_inbox) = mpsc::channel(OWN_PACKETS);
         let claims = Arc::new(FlowClaims::new());
-        let (nudge, port) = (Arc::clone(&self.nudge), Arc::clone(&self.port));
-        let config = Config {
-            input,
-            output,
-            outbound,
-            inbound,
-            verdicts: Arc::clone(&self.verdicts),
-            claims: Arc::clone(&claims),
-            own_packets,
-            served_packets: Arc::new(move |packet| port.take(packet)),
-            nudge: Arc::new(move || nudge.notify_one()),
-        };
-        let plane = DataPlane::start(config).map_err(|error| format!("the packet threads: {error}"))?;
-        let plane = Arc::new(plane);
-        self.port.set_plane(Arc::downgrade(&plane));
+        let plane = self.start_plane(outbound, inbound, Arc::clone(&claims), own_packets)?;
         let sender = Arc::downgrade(&plane);
         let send = move |run| {
             if let Some(plane) = sender.upgrade() {
@@ -167,10 +156,45 @@ impl TunnelSlot {
             }
         };
         let flows = flows::Config { addresses: addresses.to_vec(), mtu, claims, send: Box::new(send) };
-        let net =
-            TunnelNet::start(flows, own_inbox).map_err(|error| format!("the core's own flows: {error}"))?;
-        self.running = Some(Running { plane });
-        Ok(net)
+        TunnelNet::start(flows, own_inbox).map_err(|error| format!("the core's own flows: {error}"))
+    }
+
+    /// Starts the packet threads in place of those that run.
+    fn start_plane(
+        &mut self,
+        outbound: Arc<dyn Outbound>,
+        inbound: Box<dyn Inbound>,
+        claims: Arc<FlowClaims>,
+        own_packets: mpsc::Sender<Vec<u8>>,
+    ) -> Result<Arc<DataPlane>, String> {
+        self.running = None;
+        let device = self.device.as_ref().ok_or("the shell gave no descriptor of the tunnel interface")?;
+        let (input, output) = device.ends();
+        let (nudge, port) = (Arc::clone(&self.nudge), Arc::clone(&self.port));
+        let config = Config {
+            input,
+            output,
+            outbound,
+            inbound,
+            verdicts: Arc::clone(&self.verdicts),
+            claims,
+            own_packets,
+            served_packets: Arc::new(move |packet| port.take(packet)),
+            nudge: Arc::new(move || nudge.notify_one()),
+        };
+        let plane = DataPlane::start(config).map_err(|error| format!("the packet threads: {error}"))?;
+        let plane = Arc::new(plane);
+        self.port.set_plane(Arc::downgrade(&plane));
+        self.running = Some(Running { plane: Arc::clone(&plane) });
+        Ok(plane)
+    }
+
+    /// Starts the packet threads without a tunnel: packets of the device reach the core's own servers or nobody.
+    pub(super) fn start_front(&mut self) -> Result<(), String> {
+        let (own_packets, _) = mpsc::channel(1);
+        let ends = (Arc::new(Nowhere) as Arc<dyn Outbound>, Box::new(Nowhere) as Box<dyn Inbound>);
+        self.start_plane(ends.0, ends.1, Arc::new(FlowClaims::new()), own_packets)?;
+        Ok(())
     }
 
     /// Stops the packet threads and closes their sockets.
@@ -227,6 +251,25 @@ impl TunnelSlot {
         for (reason, count) in counters.drops {
             add(&mut stats.drops, reason, count);
         }
+    }
+}
+
+/// No tunnel: nothing is sealed, and nothing arrives.
+struct Nowhere;
+
+impl Outbound for Nowhere {
+    fn seal(&self, run: Run, _: Instant, _: &mut Outbox) -> Sealed {
+        Sealed::Dropped(run, DropReason::NoSession, Nudge::None)
+    }
+
+    fn mtu(&self) -> usize {
+        0
+    }
+}
+
+impl Inbound for Nowhere {
+    fn open(&mut self, _: Received<'_>, _: Instant, _: &mut dyn PacketSink) -> Opened {
+        Opened::default()
     }
 }
 

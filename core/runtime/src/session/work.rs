@@ -21,6 +21,13 @@ use crate::flows::TunnelNet;
 use crate::orchestration;
 use crate::sockets::{Protect, SocketFactory};
 
+/// The types of the records that hold addresses (RFC 1035, section 3.4.1; RFC 3596, section 2.1).
+const A: u16 = 1;
+const AAAA: u16 = 28;
+
+/// Names that a connect looks up at once: a small part of what the DNS engine has in flight.
+const LOOKUPS_AT_ONCE: usize = 32;
+
 /// The tasks of a session, and what they need.
 pub(super) struct Work {
     inward: mpsc::WeakSender<Inward>,
@@ -144,6 +151,25 @@ impl Work {
             }
             None => drop(answer.send(Err(UserError::DnsOff))),
         }
+    }
+
+    /// Looks names up for their addresses, which come by [`learnt`](Self::learnt) as those of any answer do.
+    pub(super) fn resolve_hosts(&mut self, names: &[DomainName]) {
+        let kinds = names.iter().flat_map(|name| [(name, A), (name, AAAA)]);
+        let lookups: Vec<_> = kinds.filter_map(|(name, kind)| self.dns.lookup(name, kind)).collect();
+        let (inward, round) = (self.inward.clone(), self.round);
+        self.reap();
+        self.round_tasks.spawn(async move {
+            let mut under_way = JoinSet::new();
+            for lookup in lookups {
+                if under_way.len() >= LOOKUPS_AT_ONCE {
+                    under_way.join_next().await;
+                }
+                under_way.spawn(lookup);
+            }
+            while under_way.join_next().await.is_some() {}
+            tell(&inward, Inward::HostsResolved(round)).await;
+        });
     }
 
     pub(super) fn dns_stats(&self) -> DnsStats {

@@ -5,6 +5,10 @@ mod device;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod ioctl;
 mod queue;
+#[cfg(target_vendor = "apple")]
+mod utun;
+#[cfg(target_vendor = "apple")]
+mod utun_options;
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -19,6 +23,8 @@ pub use queue::{
     LONGEST_PACKET, PacketBatch, PacketQueue, QUEUE_BYTES, QUEUE_MEMORY, QUEUE_PACKETS, QueueError,
     QueueInput, QueueOutput,
 };
+#[cfg(target_vendor = "apple")]
+pub use utun::{TunDevice, open};
 
 /// What leaves the device for the tunnel.
 ///

@@ -15,5 +15,6 @@ mod pair;
 mod passing;
 mod refusing;
 mod sentinel;
+mod swap;
 mod sys;
 mod traffic;
