@@ -111,7 +111,7 @@ fn a_host_that_owns_its_packets_talks_to_a_host_with_an_interface() {
                 }
                 Ok(())
             });
-            let mut back = 0;
+            let mut back = 0usize;
             for batch in (0..DATAGRAMS).collect::<Vec<_>>().chunks(50) {
                 let (mut packets, mut offsets) = (Vec::new(), vec![0]);
                 for number in batch {
