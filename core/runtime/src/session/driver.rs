@@ -103,7 +103,10 @@ impl Driver {
 
     /// What look-ups have found comes before the word that they are done.
     async fn learn_first(&mut self, message: &Inward) {
-        while matches!(message, Inward::HostsResolved(_)) {
+        if !matches!(message, Inward::HostsResolved(_)) {
+            return;
+        }
+        loop {
             let learnt = tokio::select! {
                 biased;
                 learnt = self.work.learnt() => learnt,

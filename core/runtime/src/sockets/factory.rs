@@ -171,7 +171,7 @@ fn bind_interface(socket: &Socket, name: &str) -> io::Result<()> {
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn bind_interface(socket: &Socket, name: &str) -> io::Result<()> {
-    let index = std::num::NonZeroU32::new(rustix::net::netdevice::name_to_index(socket, name)?);
+    let index = Some(super::interface::index_of(name)?);
     match socket.local_addr()?.as_socket_ipv6() {
         None => socket.bind_device_by_index_v4(index),
         Some(_) => socket.bind_device_by_index_v6(index),

@@ -72,7 +72,7 @@ fn enlarge(socket: &Socket) {
 /// the interface would do for what comes, but the answers to the device's other addresses would find no route.
 ///
 /// What comes before the filter is there is dropped too: nothing is bound yet.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 fn hear_loopback_alone(socket: &Socket) -> io::Result<()> {
     use socket2::SockFilter;
 
@@ -93,7 +93,7 @@ fn hear_loopback_alone(socket: &Socket) -> io::Result<()> {
     ])
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(target_os = "linux"))]
 fn hear_loopback_alone(_: &Socket) -> io::Result<()> {
     Ok(())
 }

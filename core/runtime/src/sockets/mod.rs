@@ -2,6 +2,8 @@
 
 mod batch;
 mod factory;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod interface;
 mod listen;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod mmsg;
