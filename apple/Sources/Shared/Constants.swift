@@ -1,0 +1,36 @@
+import Foundation
+import WeftCore
+import WeftKit
+
+/// What the app and its extension have to agree on.
+enum Shared {
+    static let extensionID = "org.weft.app.tunnel"
+    static let appGroup = "group.org.weft.app"
+    /// The keychain's service, below which the core keeps its state.
+    static let keychainService = "org.weft.app"
+    /// Where the Info.plist carries the keychain group with its team prefix, which the build fills in.
+    static let keychainGroupKey = "WeftKeychainGroup"
+    /// What the app leaves to its extension in the VPN configuration.
+    static let deviceNameKey = "device_name"
+    /// The cache of DNS answers in an extension of 50 MB: 10,000 answers of 400 bytes.
+    static let dnsCacheBytes: UInt64 = 4 << 20
+
+    static var secrets: KeychainStore {
+        let group = Bundle.main.object(forInfoDictionaryKey: keychainGroupKey) as? String ?? ""
+        return KeychainStore(service: keychainService, accessGroup: group)
+    }
+
+    /// Logs go to the system and, where the group's container is there and can be written to, to a file in it.
+    static func startLogging() {
+        let container = FileManager.default.containerURL(forSecurityApplicationGroupIdentifier: appGroup)
+        try? initLogging(level: .info, directory: container?.appendingPathComponent("log", isDirectory: true).path)
+    }
+
+    /// A managed configuration that cannot be read is none: the system's log says why, and the profile decides.
+    static func config(deviceName: String) -> SessionConfig {
+        let values = UserDefaults.standard.dictionary(forKey: ManagedSettings.defaultsKey)
+        return SessionConfig(
+            deviceName: deviceName, os: "ios", osVersion: ProcessInfo.processInfo.operatingSystemVersionString,
+            managed: try? ManagedSettings.read(values), dnsCacheBytes: dnsCacheBytes)
+    }
+}

@@ -1,0 +1,226 @@
+import Testing
+import WeftKit
+
+@testable import AppModel
+
+/// The system's VPN configuration.
+@MainActor
+private final class TestTunnel: TunnelManager {
+    var isRunning = false
+    var calls: [String] = []
+    var refusal: ProviderFault?
+    var reply: ProviderReply = .done
+    var news: (@MainActor () -> Void)?
+
+    func install() async throws { try note("install") }
+    func remove() async throws { try note("remove") }
+
+    func start() async throws {
+        try note("start")
+        isRunning = true
+    }
+
+    func stop() async {
+        calls.append("stop")
+        isRunning = false
+    }
+
+    func setOnDemand(_ policy: OnDemandPolicy) async throws { try note("on demand \(policy.isOn)") }
+
+    func ask(_ request: ProviderRequest) async throws -> ProviderReply {
+        if request != .status { try note("ask") }
+        return request == .status ? .status(connected) : reply
+    }
+
+    func observe(_ handler: @escaping @MainActor () -> Void) { news = handler }
+
+    private func note(_ call: String) throws {
+        calls.append(call)
+        if let refusal { throw refusal }
+    }
+}
+
+private let connected = Snapshot(state: .connected, title: "Connected", reason: "Network: healthy")
+private let invitation = Invitation(url: "https://gateway.example", token: "t", fingerprint: nil, deviceName: nil)
+
+/// The core in the app.
+private actor TestMembership: Membership {
+    private var member: Member?
+    private var fault: ProviderFault?
+    let managed: Invitation?
+
+    init(_ member: Member? = nil, managed: Invitation? = nil) {
+        self.member = member
+        self.managed = managed
+    }
+
+    func fail(_ fault: ProviderFault?) { self.fault = fault }
+    func current() -> Member? { member }
+    func leave() { member = nil }
+    func answer(_ request: ProviderRequest) -> ProviderReply { .log(["from the app's own core"]) }
+    nonisolated func managedInvitation() -> Invitation? { managed }
+
+    nonisolated func read(link: String) throws -> Invitation {
+        guard link.hasPrefix("weft://") else { throw ProviderFault(.invalidInput, "no link") }
+        return invitation
+    }
+
+    func join(_ invitation: Invitation) throws {
+        if let fault { throw fault }
+        member = office
+    }
+}
+
+private let office = Member(organisation: "Office", gateway: "gateway.example", maySwitchMode: true)
+
+@MainActor
+struct AppModelTests {
+    private let tunnel = TestTunnel()
+
+    private func model(_ membership: TestMembership) async -> AppModel {
+        let model = AppModel(tunnel: tunnel, membership: membership, onDemand: OnDemandPolicy(isOn: false))
+        await model.refresh()
+        return model
+    }
+
+    @Test func beforeTheFirstLookNothingIsClaimed() {
+        let model = AppModel(tunnel: tunnel, membership: TestMembership(), onDemand: OnDemandPolicy(isOn: false))
+        #expect(model.heading == "One moment")
+    }
+
+    @Test func aLinkIsShownBeforeAnythingIsJoined() async {
+        let membership = TestMembership()
+        let model = await model(membership)
+        #expect(model.heading == "Not set up")
+        await model.invite("weft://enrol?url=x")
+        #expect(model.path == [.enrol])
+        #expect(model.invitation?.host == "gateway.example")
+        #expect(model.member == nil)
+        await model.join()
+        #expect(model.member == office)
+        #expect(model.path.isEmpty)
+        #expect(model.invitation == nil)
+        #expect(model.heading == "Off")
+    }
+
+    @Test func aLinkThatIsNoneIsToldAsSuch() async {
+        let model = await model(TestMembership())
+        model.link = "hello"
+        await model.readLink()
+        #expect(model.fault == ProviderFault(.invalidInput, "no link"))
+        #expect(model.invitation == nil)
+        model.dismissFault()
+        #expect(model.fault == nil)
+    }
+
+    @Test func aTooLongLinkIsNotTaken() async {
+        let model = await model(TestMembership())
+        model.link = String(repeating: "a", count: AppModel.longestLink)
+        model.link += "a"
+        #expect(model.link.count == AppModel.longestLink)
+    }
+
+    @Test func aRefusedJoinKeepsTheInvitation() async {
+        let membership = TestMembership()
+        await membership.fail(ProviderFault(.refused, "used up"))
+        let model = await model(membership)
+        await model.invite("weft://enrol")
+        await model.join()
+        #expect(model.fault == ProviderFault(.refused, "used up"))
+        #expect(model.invitation == invitation)
+        #expect(!model.isJoining)
+        #expect(Advice(model.fault!).title == "The gateway refused.")
+    }
+
+    @Test func theAdministratorsInvitationIsOfferedToADeviceThatBelongsNowhere() async {
+        let model = await model(TestMembership(managed: invitation))
+        await model.offerManaged()
+        #expect(model.invitation == invitation)
+        let other = await self.model(TestMembership(office, managed: invitation))
+        await other.offerManaged()
+        #expect(other.invitation == nil)
+    }
+
+    @Test func theSwitchInstallsStartsAndStops() async {
+        let model = await model(TestMembership(office))
+        await model.setOn(true)
+        #expect(tunnel.calls == ["install", "start"])
+        #expect(model.heading == "Connected")
+        #expect(model.sentence == "What belongs to Office goes through its gateway.")
+        await model.setOn(false)
+        #expect(tunnel.calls.last == "stop")
+        #expect(model.heading == "Off")
+    }
+
+    @Test func aLockedSwitchDoesNothing() async {
+        var locked = office
+        locked.switchLocked = true
+        let model = await model(TestMembership(locked))
+        #expect(!model.isSwitchEnabled)
+        await model.setOn(true)
+        #expect(tunnel.calls.isEmpty)
+    }
+
+    @Test func aRefusedConfigurationStaysOnTheScreen() async {
+        let model = await model(TestMembership(office))
+        tunnel.refusal = ProviderFault(.host, "permission denied")
+        await model.setOn(true)
+        #expect(model.fault == ProviderFault(.host, "permission denied"))
+        #expect(tunnel.calls == ["install"])
+    }
+
+    @Test func newsBringTheStateAnew() async throws {
+        let model = await model(TestMembership(office))
+        tunnel.isRunning = true
+        tunnel.news?()
+        let deadline = ContinuousClock.now + .seconds(20)
+        while model.connection != connected, ContinuousClock.now < deadline { await Task.yield() }
+        #expect(model.connection == connected)
+    }
+
+    @Test func questionsGoToTheExtensionWhereItRuns() async {
+        let model = await model(TestMembership(office))
+        await model.loadLog()
+        #expect(model.log == ["from the app's own core"])
+        tunnel.isRunning = true
+        tunnel.reply = .log(["from the extension"])
+        await model.loadLog()
+        #expect(model.log == ["from the extension"])
+    }
+
+    @Test func aNameIsExplained() async {
+        let model = await model(TestMembership(office))
+        tunnel.isRunning = true
+        let found = Explanation(subject: "a.example", inTunnel: true, resolver: "The gateway", why: ["because"])
+        tunnel.reply = .explanation(found)
+        model.subject = "a.example"
+        await model.explain()
+        #expect(model.explanation == found)
+        tunnel.reply = .failed(ProviderFault(.invalidInput, "no name"))
+        await model.explain()
+        #expect(model.explanation == nil)
+        #expect(model.fault == ProviderFault(.invalidInput, "no name"))
+    }
+
+    @Test func leavingStopsTheTunnelAndForgetsItsConfiguration() async {
+        let model = await model(TestMembership(office))
+        await model.leave()
+        #expect(tunnel.calls == ["stop", "remove"])
+        #expect(model.member == nil)
+        var kept = office
+        kept.mayLeave = false
+        let other = await self.model(TestMembership(kept))
+        await other.leave()
+        #expect(other.member == kept)
+    }
+
+    @Test func onDemandIsKeptOnceTheSystemHasIt() async {
+        let model = await model(TestMembership(office))
+        await model.setOnDemand(OnDemandPolicy(isOn: true))
+        #expect(model.onDemand.isOn)
+        tunnel.refusal = ProviderFault(.host, "no")
+        await model.setOnDemand(OnDemandPolicy(isOn: false))
+        #expect(model.onDemand.isOn)
+        #expect(model.fault != nil)
+    }
+}
