@@ -14,12 +14,11 @@ import org.weft.app.state.Route
 import org.weft.app.state.Screen
 import org.weft.app.state.SettingRow
 import org.weft.app.state.SettingsState
-import org.weft.app.state.SystemPage
 import org.weft.app.state.Warning
 
 /** States that the pictures are drawn from. */
 object States {
-    private val enrolled = Connection(phase = Phase.Off, organisation = "Example Ltd", gateway = "gateway.example")
+    private val enrolled = Connection(phase = Phase.Off, gateway = "gateway.example", profile = "Staff")
 
     val notEnrolled = AppState(connection = Connection(Phase.NotEnrolled))
 
@@ -29,11 +28,9 @@ object States {
 
     val connected = AppState(connection = enrolled.copy(phase = Phase.On, endpoint = "203.0.113.7:2408"))
 
-    private const val PRIVATE_DNS = "Private DNS is set to dns.example: names are looked up there and not by Weft"
-
     val warned =
         AppState(
-            connection = connected.connection.copy(warnings = listOf(Warning(PRIVATE_DNS, SystemPage.PrivateDns))),
+            connection = connected.connection.copy(warnings = listOf(Warning.PrivateDns("dns.example"))),
         )
 
     val blocked = AppState(connection = enrolled.copy(phase = Phase.Blocked, problem = Problem(ProblemKind.Silent)))
@@ -62,13 +59,7 @@ object States {
             Screen.Enrol,
             notEnrolled.connection,
             EnrolState(
-                invitation =
-                    Invitation(
-                        "weft://enrol?url=https://gateway.example&token=secret-token",
-                        "gateway.example",
-                        "5f1c".repeat(16),
-                        null,
-                    ),
+                invitation = Invitation("https://gateway.example", "secret-token", "5f1c".repeat(16), null),
             ),
         )
 
@@ -81,9 +72,9 @@ object States {
                     "wiki.corp.example",
                     Explanation(
                         "wiki.corp.example",
-                        listOf("the fallback suffix corp.example, by 10.0.0.53"),
+                        listOf("The fallback suffix \"corp.example\" matches it: 10.0.0.53 are asked."),
                         Route.Inside,
-                        listOf("the host entry *.corp.example of the include list"),
+                        listOf("The host entry \"*.corp.example\" includes it: its addresses go into the tunnel."),
                     ),
                 ),
         )
@@ -114,7 +105,6 @@ object States {
                             SettingRow("split_tunnel", "exclude 16 ranges, 0 hosts", Origin.Organisation),
                             SettingRow("a_new_one", "yes", Origin.DevicePolicy),
                         ),
-                    deviceName = "Anna's phone",
                     allowModeSwitch = true,
                     version = "0.1.0",
                 ),

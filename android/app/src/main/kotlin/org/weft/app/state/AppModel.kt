@@ -29,7 +29,8 @@ class AppModel(
         scope.launch { device.state.collect(::show) }
     }
 
-    private fun show(now: DeviceState) =
+    private fun show(now: DeviceState) {
+        val first = mutable.value.connection.phase == Phase.Starting
         mutable.update {
             val joined = it.connection.phase == Phase.NotEnrolled && now.connection.phase != Phase.NotEnrolled
             it.copy(
@@ -38,6 +39,8 @@ class AppModel(
                 settings = now.settings.copy(confirmLeave = it.settings.confirmLeave, error = it.settings.error),
             )
         }
+        if (first && now.connection.phase == Phase.NotEnrolled) offerManaged()
+    }
 
     /** A refused consent stays on the screen until the device does something else. */
     private fun keptProblem(
@@ -67,14 +70,14 @@ class AppModel(
         }
 
     /** Shows the administrator's invitation, if there is one and the user has brought none. */
-    fun offerManaged() {
+    private fun offerManaged() {
         if (mutable.value.enrol.invitation != null) return
-        val offer = attempt(::enrolFailed) { device.managedInvitation() } ?: return
-        mutable.update { it.copy(enrol = EnrolState(invitation = offer, managed = true)) }
+        val offer = device.managedInvitation() ?: return
+        mutable.update { it.copy(screen = Screen.Enrol, enrol = EnrolState(invitation = offer, managed = true)) }
     }
 
     override fun switch(on: Boolean) {
-        if (mutable.value.connection.switchLocked) return
+        if (!on && mutable.value.connection.switchLocked) return
         if (on) send(Effect.AskConsent) else work(::connectionFailed) { device.disconnect() }
     }
 
@@ -143,7 +146,10 @@ class AppModel(
 
     override fun shareLog() = send(Effect.ShareLog(mutable.value.logs))
 
-    override fun setMode(mode: Mode) = work(::settingsFailed) { device.setMode(mode) }
+    override fun setMode(mode: Mode) {
+        mutable.update { it.copy(settings = it.settings.copy(error = null)) }
+        work(::settingsFailed) { device.setMode(mode) }
+    }
 
     override fun askToLeave() = mutable.update { it.copy(settings = it.settings.copy(confirmLeave = true)) }
 

@@ -40,14 +40,15 @@ data class Connection(
     val problem: Problem? = null,
     /** The step of a connect that is under way, in the core's words; null while there is none. */
     val step: String? = null,
-    /** Who the device belongs to: the profile's name, or the gateway's host name. */
-    val organisation: String? = null,
+    /** The gateway's name; null while the device belongs to none. */
     val gateway: String? = null,
+    /** The profile's name; null before one was delivered. */
+    val profile: String? = null,
     /** The tunnel endpoint in use, as address and port. */
     val endpoint: String? = null,
     val mode: Mode = Mode.TrafficAndDns,
     val warnings: List<Warning> = emptyList(),
-    /** The administrator keeps the switch where it is. */
+    /** The administrator does not let the user switch off. */
     val switchLocked: Boolean = false,
     val supportUrl: String? = null,
 )
@@ -55,22 +56,52 @@ data class Connection(
 /** The service modes, in WARP's terms. */
 enum class Mode { TrafficAndDns, DnsOnly, TrafficOnly, LocalProxy, PostureOnly }
 
-/** What else the user should know: the core's line, and the page of the system's settings that helps. */
-data class Warning(
-    val text: String,
-    val page: SystemPage? = null,
-)
+/** What works, but not as somebody might think. */
+sealed interface Warning {
+    /** The core's own line. */
+    data class Core(
+        val text: String,
+    ) : Warning
+
+    /** The system looks names up at [host], past Weft. */
+    data class PrivateDns(
+        val host: String,
+    ) : Warning
+
+    /** These browsers may look names up by themselves. */
+    data class BrowserDns(
+        val apps: List<String>,
+    ) : Warning
+
+    /** Apps of the administrator's list that are not installed. */
+    data class MissingApps(
+        val apps: List<String>,
+    ) : Warning
+
+    /** What was stored cannot be opened any more. */
+    data object StateLost : Warning
+
+    /** A part of the core failed. */
+    data class Panicked(
+        val detail: String,
+    ) : Warning
+}
 
 /** Pages of the system's settings. */
-enum class SystemPage { Vpn, PrivateDns, Notifications }
+enum class SystemPage { Vpn, Network }
 
-/** What an enrolment link holds that a user may judge; the token is not shown. */
+/** What a device is asked to join with. The token is neither shown nor printed. */
 data class Invitation(
-    val link: String,
-    val host: String,
+    val url: String,
+    val token: String,
     val fingerprint: String?,
     val deviceName: String?,
-)
+) {
+    /** The gateway's name, as it is to be judged. */
+    val host: String get() = url.substringAfter("://")
+
+    override fun toString() = "Invitation($url)"
+}
 
 /** Joining an organisation. */
 data class EnrolState(
@@ -120,9 +151,12 @@ data class SettingRow(
 /** The settings page. */
 data class SettingsState(
     val rows: List<SettingRow> = emptyList(),
-    val deviceName: String? = null,
     val allowModeSwitch: Boolean = false,
     val allowedToLeave: Boolean = true,
+    /** The system itself keeps Weft running. */
+    val alwaysOn: Boolean = false,
+    /** The system lets nothing past Weft. */
+    val lockdown: Boolean = false,
     val confirmLeave: Boolean = false,
     val version: String = "",
     val error: Problem? = null,

@@ -5,6 +5,9 @@ enum class ProblemKind {
     /** The user has not agreed that Weft sets up a VPN, or has withdrawn it. */
     Consent,
 
+    /** The system or another VPN took the tunnel away. */
+    Taken,
+
     /** Another app holds the system's always-on VPN. */
     OtherAlwaysOn,
 
@@ -41,8 +44,11 @@ enum class ProblemKind {
     /** What was typed is no name and no address. */
     Name,
 
-    /** The core's settings need it to run first. */
+    /** The core needs the device to be set up, or to run, first. */
     NotRunning,
+
+    /** The core refused something, for a reason of its own. */
+    Call,
     Internal,
 }
 

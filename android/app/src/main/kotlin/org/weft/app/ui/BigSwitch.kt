@@ -50,15 +50,15 @@ fun BigSwitch(
         Box(
             Modifier
                 .clip(CircleShape)
-                .toggleable(on, enabled && !locked, Role.Switch, onValueChange = onSwitch)
+                .toggleable(on, enabled && !(locked && on), Role.Switch, onValueChange = onSwitch)
                 .semantics {
                     contentDescription = label
                     stateDescription = told
                 },
-        ) { Track(on, enabled && !locked) }
+        ) { Track(on, enabled && !(locked && on)) }
         val hint =
             when {
-                locked -> R.string.switch_locked
+                locked && on -> R.string.switch_locked
                 on -> R.string.switch_to_off
                 else -> R.string.switch_to_on
             }

@@ -5,14 +5,12 @@ import androidx.compose.foundation.layout.heightIn
 import androidx.compose.foundation.text.KeyboardActions
 import androidx.compose.foundation.text.KeyboardOptions
 import androidx.compose.material3.Button
-import androidx.compose.material3.Icon
 import androidx.compose.material3.MaterialTheme
 import androidx.compose.material3.OutlinedButton
 import androidx.compose.material3.OutlinedTextField
 import androidx.compose.material3.Text
 import androidx.compose.runtime.Composable
 import androidx.compose.ui.Modifier
-import androidx.compose.ui.res.painterResource
 import androidx.compose.ui.res.stringResource
 import androidx.compose.ui.semantics.heading
 import androidx.compose.ui.semantics.semantics
@@ -49,8 +47,7 @@ private fun BringLink(
     Text(stringResource(R.string.welcome_text), style = MaterialTheme.typography.bodyLarge)
     enrol.error?.let { ProblemPanel(it) }
     Button(actions::scan, Modifier.fillMaxWidth().heightIn(min = 56.dp)) {
-        Icon(painterResource(R.drawable.ic_scan), null)
-        Text("  " + stringResource(R.string.enrol_scan))
+        IconAndText(R.drawable.ic_scan, stringResource(R.string.enrol_scan))
     }
     enrol.camera?.let { Text(stringResource(it.words()), style = MaterialTheme.typography.bodyMedium) }
     PartTitle(stringResource(R.string.enrol_or))

@@ -9,7 +9,6 @@ import androidx.compose.material3.Button
 import androidx.compose.material3.Icon
 import androidx.compose.material3.MaterialTheme
 import androidx.compose.material3.Text
-import androidx.compose.material3.TextButton
 import androidx.compose.runtime.Composable
 import androidx.compose.ui.Alignment
 import androidx.compose.ui.Modifier
@@ -114,20 +113,14 @@ private fun Help(
 ) {
     val problem = connection.problem ?: return
     if (problem.kind in VPN_PAGE) {
-        TextButton({ actions.open(SystemPage.Vpn) }) { PanelAction(stringResource(R.string.home_settings_page)) }
+        PanelButton(stringResource(R.string.home_settings_page)) { actions.open(SystemPage.Vpn) }
     }
     if (problem.kind == ProblemKind.Revoked || problem.kind == ProblemKind.NotRegistered) {
-        TextButton({ actions.go(Screen.Enrol) }) { PanelAction(stringResource(R.string.enrol_start)) }
+        PanelButton(stringResource(R.string.enrol_start)) { actions.go(Screen.Enrol) }
     }
     if (connection.supportUrl != null) {
-        TextButton(actions::openSupport) { PanelAction(stringResource(R.string.home_support)) }
+        PanelButton(stringResource(R.string.home_support), actions::openSupport)
     }
-}
-
-/** A button's text in the colour of the panel that it lies on. */
-@Composable
-private fun PanelAction(text: String) {
-    Text(text, color = androidx.compose.material3.LocalContentColor.current)
 }
 
 @Composable
@@ -138,12 +131,10 @@ private fun WarningPanel(
     Panel(LocalTones.current.care, Modifier.semantics { liveRegion = LiveRegionMode.Polite }) {
         Row(horizontalArrangement = Arrangement.spacedBy(12.dp)) {
             Icon(painterResource(R.drawable.ic_alert), null)
-            Text(warning.text, style = MaterialTheme.typography.bodyMedium)
+            Text(warning.sentence(), style = MaterialTheme.typography.bodyMedium)
         }
-        warning.page?.let { page ->
-            TextButton({ actions.open(page) }) {
-                Text(stringResource(R.string.home_settings_page), color = LocalTones.current.care.text)
-            }
+        if (warning is Warning.PrivateDns) {
+            PanelButton(stringResource(R.string.home_settings_page)) { actions.open(SystemPage.Network) }
         }
     }
 }
@@ -151,9 +142,9 @@ private fun WarningPanel(
 @Composable
 private fun Details(connection: Connection) {
     Panel {
-        connection.organisation?.let { Fact(stringResource(R.string.home_organisation), it) }
         connection.gateway?.let { Fact(stringResource(R.string.home_gateway), it) }
         connection.endpoint?.let { Fact(stringResource(R.string.home_endpoint), it) }
+        connection.profile?.let { Fact(stringResource(R.string.home_profile), it) }
         Fact(stringResource(R.string.home_mode), stringResource(connection.mode.words().short))
     }
 }
@@ -179,4 +170,4 @@ private fun Phase.ink(): Ink {
     }
 }
 
-private val VPN_PAGE = setOf(ProblemKind.Consent, ProblemKind.OtherAlwaysOn, ProblemKind.Plan)
+private val VPN_PAGE = setOf(ProblemKind.Consent, ProblemKind.OtherAlwaysOn, ProblemKind.Taken, ProblemKind.Plan)

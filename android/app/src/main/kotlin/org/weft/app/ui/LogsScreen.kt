@@ -4,12 +4,10 @@ import androidx.compose.foundation.layout.fillMaxWidth
 import androidx.compose.foundation.layout.heightIn
 import androidx.compose.foundation.text.selection.SelectionContainer
 import androidx.compose.material3.Button
-import androidx.compose.material3.Icon
 import androidx.compose.material3.MaterialTheme
 import androidx.compose.material3.Text
 import androidx.compose.runtime.Composable
 import androidx.compose.ui.Modifier
-import androidx.compose.ui.res.painterResource
 import androidx.compose.ui.res.stringResource
 import androidx.compose.ui.text.font.FontFamily
 import androidx.compose.ui.unit.dp
@@ -31,8 +29,7 @@ fun LogsScreen(
             Modifier.fillMaxWidth().heightIn(min = 48.dp),
             enabled = lines.isNotEmpty(),
         ) {
-            Icon(painterResource(R.drawable.ic_share), null)
-            Text("  " + stringResource(R.string.logs_share))
+            IconAndText(R.drawable.ic_share, stringResource(R.string.logs_share))
         }
         if (lines.isEmpty()) {
             Text(stringResource(R.string.logs_empty), style = MaterialTheme.typography.bodyMedium)

@@ -1,6 +1,7 @@
 package org.weft.app.ui
 
 import androidx.annotation.DrawableRes
+import androidx.compose.foundation.BorderStroke
 import androidx.compose.foundation.background
 import androidx.compose.foundation.clickable
 import androidx.compose.foundation.layout.Arrangement
@@ -20,9 +21,12 @@ import androidx.compose.foundation.layout.windowInsetsPadding
 import androidx.compose.foundation.rememberScrollState
 import androidx.compose.foundation.shape.RoundedCornerShape
 import androidx.compose.foundation.verticalScroll
+import androidx.compose.material3.ButtonDefaults
 import androidx.compose.material3.Icon
 import androidx.compose.material3.IconButton
+import androidx.compose.material3.LocalContentColor
 import androidx.compose.material3.MaterialTheme
+import androidx.compose.material3.OutlinedButton
 import androidx.compose.material3.Surface
 import androidx.compose.material3.Text
 import androidx.compose.runtime.Composable
@@ -113,7 +117,7 @@ fun Panel(
 fun PartTitle(text: String) {
     Text(
         text,
-        Modifier.padding(top = 8.dp).semantics { heading() },
+        Modifier.semantics { heading() },
         color = MaterialTheme.colorScheme.primary,
         style = MaterialTheme.typography.titleSmall,
     )
@@ -159,6 +163,31 @@ fun Fact(
         Text(name, style = MaterialTheme.typography.labelMedium)
         Text(value, style = MaterialTheme.typography.bodyLarge)
     }
+}
+
+/** What a button with an icon holds. */
+@Composable
+fun IconAndText(
+    @DrawableRes icon: Int,
+    text: String,
+) {
+    Icon(painterResource(icon), null, Modifier.padding(end = ButtonDefaults.IconSpacing))
+    Text(text)
+}
+
+/** A button on a panel, in the panel's own colour. */
+@Composable
+fun PanelButton(
+    text: String,
+    onClick: () -> Unit,
+) {
+    val colour = LocalContentColor.current
+    OutlinedButton(
+        onClick,
+        Modifier.heightIn(min = 48.dp),
+        colors = ButtonDefaults.outlinedButtonColors(contentColor = colour),
+        border = BorderStroke(1.dp, colour),
+    ) { Text(text) }
 }
 
 /** What is wrong, what to do, and the core's own line; read out as soon as it appears. */

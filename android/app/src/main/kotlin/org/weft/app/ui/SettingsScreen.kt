@@ -1,9 +1,9 @@
 package org.weft.app.ui
 
-import androidx.compose.foundation.layout.Column
 import androidx.compose.foundation.layout.Row
 import androidx.compose.foundation.layout.fillMaxWidth
 import androidx.compose.foundation.layout.heightIn
+import androidx.compose.foundation.layout.padding
 import androidx.compose.foundation.rememberScrollState
 import androidx.compose.foundation.selection.selectable
 import androidx.compose.foundation.verticalScroll
@@ -41,7 +41,13 @@ fun SettingsScreen(
         NavigationLine(
             R.drawable.ic_shield,
             stringResource(R.string.settings_always),
-            stringResource(R.string.settings_always_text),
+            stringResource(
+                when {
+                    settings.lockdown -> R.string.settings_lockdown_text
+                    settings.alwaysOn -> R.string.settings_always_on_text
+                    else -> R.string.settings_always_text
+                },
+            ),
         ) { actions.open(SystemPage.Vpn) }
         if (settings.rows.isNotEmpty()) Values(settings)
         if (enrolled) {
@@ -69,7 +75,6 @@ fun SettingsScreen(
 private fun Values(settings: SettingsState) {
     PartTitle(stringResource(R.string.settings_values))
     Panel {
-        settings.deviceName?.let { Fact(stringResource(R.string.settings_device), it) }
         settings.rows.forEach { row ->
             val value = row.value.ifEmpty { stringResource(R.string.settings_none) }
             Fact(
@@ -99,9 +104,11 @@ private fun Modes(
                 verticalAlignment = Alignment.CenterVertically,
             ) {
                 RadioButton(it == mode, null)
-                Column {
-                    Text("  " + stringResource(it.words().short), style = MaterialTheme.typography.bodyLarge)
-                }
+                Text(
+                    stringResource(it.words().short),
+                    Modifier.padding(start = 12.dp),
+                    style = MaterialTheme.typography.bodyLarge,
+                )
             }
         }
         Text(stringResource(mode.words().more), style = MaterialTheme.typography.bodyMedium)
@@ -113,7 +120,7 @@ private fun ConfirmLeave(
     connection: Connection,
     actions: Actions,
 ) {
-    val whose = connection.organisation ?: connection.gateway ?: stringResource(R.string.your_organisation)
+    val whose = connection.gateway ?: stringResource(R.string.the_gateway)
     AlertDialog(
         actions::stay,
         { TextButton(actions::leave) { Text(stringResource(R.string.settings_leave_yes)) } },

@@ -11,6 +11,7 @@ import org.weft.app.state.Origin
 import org.weft.app.state.Phase
 import org.weft.app.state.Problem
 import org.weft.app.state.ProblemKind
+import org.weft.app.state.Warning
 
 /** A short text and what to say beside it, as the ids of two strings. */
 data class Words(
@@ -22,6 +23,7 @@ data class Words(
 fun ProblemKind.words(): Words =
     when (this) {
         ProblemKind.Consent -> Words(R.string.problem_consent, R.string.problem_consent_do)
+        ProblemKind.Taken -> Words(R.string.problem_taken, R.string.problem_taken_do)
         ProblemKind.OtherAlwaysOn -> Words(R.string.problem_other, R.string.problem_other_do)
         ProblemKind.NotRegistered -> Words(R.string.problem_not_registered, R.string.problem_not_registered_do)
         ProblemKind.AlreadyRegistered -> Words(R.string.problem_registered, R.string.problem_registered_do)
@@ -42,6 +44,7 @@ fun ProblemKind.words(): Words =
         ProblemKind.Link -> Words(R.string.problem_link, R.string.problem_link_do)
         ProblemKind.Name -> Words(R.string.problem_name, R.string.problem_name_do)
         ProblemKind.NotRunning -> Words(R.string.problem_not_running, R.string.problem_not_running_do)
+        ProblemKind.Call -> Words(R.string.problem_call, R.string.problem_call_do)
         ProblemKind.Internal -> Words(R.string.problem_internal, R.string.problem_internal_do)
     }
 
@@ -73,7 +76,7 @@ fun Phase.heading(): Int =
 /** The state in a sentence or two. */
 @Composable
 fun Connection.sentence(): String {
-    val whose = organisation ?: gateway ?: stringResource(R.string.your_organisation)
+    val whose = gateway ?: stringResource(R.string.the_gateway)
     return when (phase) {
         Phase.Starting -> stringResource(R.string.about_starting)
 
@@ -92,9 +95,21 @@ fun Connection.sentence(): String {
 
         Phase.Stopping -> stringResource(R.string.about_stopping)
 
-        Phase.Failed -> stringResource(R.string.about_failed, whose)
+        Phase.Failed -> stringResource(R.string.about_failed)
     }
 }
+
+/** What works otherwise than somebody might think, in a sentence or two. */
+@Composable
+fun Warning.sentence(): String =
+    when (this) {
+        is Warning.Core -> text
+        is Warning.PrivateDns -> stringResource(R.string.warning_private_dns, host)
+        is Warning.BrowserDns -> stringResource(R.string.warning_browser, apps.joinToString())
+        is Warning.MissingApps -> stringResource(R.string.warning_missing, apps.joinToString())
+        Warning.StateLost -> stringResource(R.string.warning_lost)
+        is Warning.Panicked -> stringResource(R.string.warning_panicked, detail)
+    }
 
 /** A mode's name and what it does, as the ids of two strings. */
 fun Mode.words(): Words =
