@@ -45,8 +45,9 @@ pub const MAX_SOCKETS: usize = 8;
 /// How long a thread has nothing to do before it frees its buffers.
 const QUIET: Duration = Duration::from_secs(2);
 
-// What both threads may hold under load, in buffers of their own.
-const _: () = assert!(outward::MEMORY + inward::MEMORY <= 2 << 20);
+/// Bytes that both threads may hold under load, in buffers of their own.
+pub const MEMORY: usize = outward::MEMORY + inward::MEMORY;
+const _: () = assert!(MEMORY <= 2 << 20);
 
 /// What a data plane is made of.
 pub struct Config {

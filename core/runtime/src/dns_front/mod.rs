@@ -18,7 +18,7 @@ mod lookup;
 mod packet;
 mod port;
 mod resolve;
-mod sleep;
+pub(crate) mod sleep;
 mod tcp;
 #[cfg(test)]
 mod tests;

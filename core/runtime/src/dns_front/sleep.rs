@@ -7,21 +7,27 @@ const SLEEP: Duration = Duration::from_secs(1);
 
 /// Notices that the system slept. [`Instant`](std::time::Instant) stands still meanwhile, so that what was kept until a
 /// moment of it is older than it seems.
-pub(super) struct Sleep {
+pub(crate) struct Sleep {
     asleep: fn() -> Duration,
+    limit: Duration,
     known: Duration,
 }
 
 impl Sleep {
     /// `asleep`: how long the system has slept since it started, or somewhat more.
     pub(super) fn new(asleep: fn() -> Duration) -> Self {
-        Self { asleep, known: asleep() }
+        Self::longer_than(SLEEP, asleep)
+    }
+
+    /// One that takes no notice of sleeps that come to no more than `limit` together.
+    pub(crate) fn longer_than(limit: Duration, asleep: fn() -> Duration) -> Self {
+        Self { asleep, limit, known: asleep() }
     }
 
     /// Whether the system slept since the last call.
-    pub(super) fn is_over(&mut self) -> bool {
+    pub(crate) fn is_over(&mut self) -> bool {
         let total = (self.asleep)();
-        let slept = total.saturating_sub(self.known) > SLEEP;
+        let slept = total.saturating_sub(self.known) > self.limit;
         // A reading is too long by what came between its clocks; short sleeps add up.
         if slept || total < self.known {
             self.known = total;
@@ -32,7 +38,7 @@ impl Sleep {
 
 /// How long the system has slept since it started.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn asleep() -> Duration {
+pub(crate) fn asleep() -> Duration {
     use rustix::time::{ClockId, clock_gettime};
 
     let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
@@ -42,7 +48,7 @@ pub(super) fn asleep() -> Duration {
 
 /// Not known.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) fn asleep() -> Duration {
+pub(crate) fn asleep() -> Duration {
     Duration::ZERO
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use weft_dns::Learnt;
@@ -17,6 +17,7 @@ use super::events::Events;
 use super::tunnel::{DeviceInbox, TunnelSlot};
 use super::work::Work;
 use super::{Host, SessionConfig};
+use crate::dns_front::sleep::{Sleep, asleep};
 use crate::transport_maker::transport_maker;
 
 /// What reaches the control thread.
@@ -46,6 +47,10 @@ pub(super) enum Inward {
     Fetched(String, Fetched),
 }
 
+/// How long the system may sleep before the far side is to be proven anew: by then, keys are to be renewed (WireGuard,
+/// section 6.2) and NAT may have forgotten the way back (RFC 4787, section 4.3). A phone sleeps for moments all the time.
+const LONG_SLEEP: Duration = Duration::from_secs(120);
+
 /// The engine and everything that it steers.
 pub(super) struct Driver {
     engine: Engine,
@@ -55,6 +60,7 @@ pub(super) struct Driver {
     tunnel: TunnelSlot,
     work: Work,
     outbox: Outbox,
+    sleep: Sleep,
     /// The last plan that the shell was given asks for a tunnel interface.
     wants_interface: bool,
 }
@@ -78,7 +84,8 @@ impl Driver {
         });
         let tunnel = TunnelSlot::default();
         let work = Work::new(inward, Arc::clone(&host), config, tunnel.port());
-        Self { engine, host, events, devices, tunnel, work, outbox: Outbox::new(), wants_interface: false }
+        let (outbox, sleep) = (Outbox::new(), Sleep::longer_than(LONG_SLEEP, asleep));
+        Self { engine, host, events, devices, tunnel, work, outbox, sleep, wants_interface: false }
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Inward>) {
@@ -97,6 +104,10 @@ impl Driver {
                 () = self.tunnel.nudged() => self.nudged(),
                 learnt = self.work.learnt() => self.learnt(&learnt),
                 () = sleep_until(deadline) => self.engine.handle_timeout(Instant::now()),
+            }
+            // Whatever it was that ended a sleep comes here first: nothing need watch for one.
+            if self.sleep.is_over() {
+                self.engine.handle_wake(Instant::now());
             }
         }
     }

@@ -29,10 +29,22 @@ pub use weft_dns::DEFAULT_CACHE_BYTES;
 use self::driver::{Driver, Inward};
 use self::events::Events;
 use self::tunnel::{Device, DeviceInbox};
-use crate::tun::{self, PacketQueue};
+use crate::data_plane;
+use crate::tun::{self, PacketQueue, QUEUE_MEMORY};
 
 /// Messages that may wait for the control thread; senders of more wait themselves.
 const INWARD_QUEUE: usize = 256;
+
+/// Bytes that a phone's session may take at its peak, all that it holds together: a third of what an iOS extension may.
+pub const PHONE_MEMORY: usize = 15 << 20;
+
+// What is bounded by its bytes: packets that wait for the host, for the core's own flows and (twice as many) for the
+// DNS front, the packet threads' buffers, and DNS answers. It may take half of a phone's share; the other half is for
+// tables, TLS, stacks and what an allocator wastes. `tests/phone_memory.rs` measures the sum.
+const _: () = assert!(
+    2 * (QUEUE_MEMORY + data_plane::MEMORY + DEFAULT_CACHE_BYTES + 3 * tunnel::OWN_PACKETS_MEMORY)
+        <= PHONE_MEMORY
+);
 
 /// What a session starts with.
 pub struct SessionConfig {

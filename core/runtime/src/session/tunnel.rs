@@ -24,6 +24,9 @@ use crate::tun::{PacketQueue, TunDevice, TunInput, TunOutput};
 /// Packets for the core's own flows that may wait for the control thread.
 const OWN_PACKETS: usize = 256;
 
+/// Bytes that they may take, at the MTU of most tunnels.
+pub(super) const OWN_PACKETS_MEMORY: usize = OWN_PACKETS * 1500;
+
 /// What stands between the device's programs and the tunnel.
 #[derive(Debug)]
 pub(super) enum Device {

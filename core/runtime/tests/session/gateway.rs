@@ -9,6 +9,7 @@ use anyhow::Result;
 use weft_model::{
     DnsUpstream, Gateway, PrivateKey, Profile, Registration, RegistrationSource, TunnelEndpoint,
 };
+use weft_packet::Run;
 use weft_runtime::session::Host;
 use weft_runtime::transport_maker::{SystemEntropy, anchor};
 use weft_tunnel::wireguard::{PeerConfig, PeerId, PeerSink, Responder, ResponderConfig};
@@ -65,8 +66,19 @@ impl Host for Nothing {
     }
 }
 
-impl PeerSink for Nothing {
-    fn packet(&mut self, _: PeerId, _: &mut [u8]) {}
+/// Sends IPv4 packets back whence they came, by the tunnel.
+#[derive(Default)]
+struct Echo(Vec<(PeerId, Run)>);
+
+impl PeerSink for Echo {
+    fn packet(&mut self, peer: PeerId, packet: &mut [u8]) {
+        if packet[0] >> 4 == 4 {
+            let (source, destination) = packet[12..20].split_at_mut(4);
+            source.swap_with_slice(destination);
+            self.0.push((peer, Run::from_packet(packet).unwrap()));
+        }
+    }
+
     fn dropped(&mut self, _: weft_model::DropReason) {}
 }
 
@@ -105,13 +117,16 @@ fn respond(socket: &UdpSocket, heard: &Heard) {
         last_timestamp: None,
     };
     responder.add_peer(&peer).unwrap();
-    let (mut room, mut out) = ([0; 2048], Outbox::new());
+    let (mut room, mut out, mut echo) = ([0; 2048], Outbox::new(), Echo::default());
     while let Ok((length, from)) = socket.recv_from(&mut room) {
         if room[0] == HANDSHAKE_INITIATION {
             heard.handshakes.fetch_add(1, Ordering::AcqRel);
         }
         let now = Instant::now();
-        let _nudge = responder.open(SocketId(0), from, &mut room[..length], length, now, &mut Nothing);
+        let _nudge = responder.open(SocketId(0), from, &mut room[..length], length, now, &mut echo);
+        for (peer, run) in echo.0.drain(..) {
+            drop(responder.seal(peer, run, now, &mut out));
+        }
         let _nudge = responder.handle_control(now, &mut out);
         for transmit in out.transmits() {
             socket.send_to(transmit.contents(), from).unwrap();
