@@ -6,10 +6,12 @@ mod common;
 
 use std::net::IpAddr;
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use common::proxy::Proxy;
+use common::systemd::Systemd;
 use netlab::services::{Bus, NetworkManager, Resolved};
 use netlab::topology::{LAN, ROUTER};
 use netlab::{Component, Host, Topology, eventually};
@@ -248,6 +250,72 @@ fn resolveds_global_settings_lead_names_and_go() {
         assert!(device.look_up("intranet.corp")?.contains(&LAN.to_string()));
         assert_eq!(device.restore_elsewhere(&record)?, Restored::Unchanged);
         Ok(())
+    });
+}
+
+/// systemd restarts resolved in its own time, after it has answered.
+#[test]
+fn resolveds_global_settings_are_read_and_forgotten_by_restarts() {
+    netlab::run(|lab| {
+        let topology = Topology::standard(lab)?;
+        let (_bus, resolved) = with_resolved(&topology)?;
+        let resolved = Arc::new(Mutex::new(resolved));
+        let theirs = Arc::clone(&resolved);
+        let systemd = Systemd::start(&topology.device, move || theirs.lock().unwrap().restart())?;
+        let mut device = Device::new(&topology.device)?;
+        let _proxy = Proxy::start(&topology.device)?;
+        let former = device.system(None)?;
+        let file = FileChange { before: Before::Absent, written: Vec::new() };
+        let change = DnsChange::DropIn { file, system: former.clone() };
+        let mut record = DnsRecord { mode: DnsMode::ResolvedGlobal, trace: Vec::new(), change };
+        device.apply(&mut record)?;
+        let is_led = |device: &Device| {
+            eventually(SOON, "resolved has read the drop-in", || {
+                device.look_up("anywhere.example").is_ok_and(|said| said.contains(Proxy::ANSWER))
+            })
+        };
+        is_led(&device)?;
+        assert_eq!(mode(&device.host, DROP_IN)?, "644");
+        assert_eq!(device.system(Some(&record))?, former);
+        assert_eq!(systemd.restarted(), ["systemd-resolved.service"]);
+        // What holds is not read again.
+        device.apply(&mut record)?;
+        assert_eq!(systemd.restarted(), [""; 0]);
+
+        assert_eq!(device.restore_elsewhere(&record)?, Restored::Restored);
+        assert!(device.host.read_file(DROP_IN).is_err());
+        eventually(SOON, "resolved has forgotten the drop-in", || {
+            device.look_up("intranet.corp").is_ok_and(|said| said.contains(&LAN.to_string()))
+        })?;
+        assert_eq!(systemd.restarted(), ["systemd-resolved.service"]);
+        assert_eq!(device.restore_elsewhere(&record)?, Restored::Unchanged);
+
+        // While it is away nobody needs to restart it: it reads the drop-in when it comes.
+        resolved.lock().unwrap().stop()?;
+        device.apply(&mut record)?;
+        is_led(&device)?;
+        Ok(())
+    });
+}
+
+/// On a machine that starts, the message bus comes after weftd, and its folder with it.
+#[test]
+fn a_bus_that_comes_later_is_heard_of() {
+    netlab::run(|lab| {
+        let topology = Topology::standard(lab)?;
+        let host = &topology.device;
+        host.install(&[Component::Dbus, Component::Resolved])?;
+        assert!(host.run(["test", "-e", "/run/dbus"]).is_err());
+        let mut device = Device::new(host)?;
+        let (told, _watch) = device.watch()?;
+        let _bus = host.dbus(&[Component::Resolved])?;
+        is_told(&told)?;
+        // Nothing but the bus tells of resolved, which touches no file that is watched.
+        host.sh("mkdir -p /run/systemd/resolve && chown systemd-resolve: /run/systemd/resolve")?;
+        host.sh("mkdir -p /run/systemd/resolved.conf.d")?;
+        while told.recv_timeout(Duration::from_millis(500)).is_ok() {}
+        let _resolved = host.spawn(host.command(Component::Resolved.program()))?;
+        is_told(&told)
     });
 }
 

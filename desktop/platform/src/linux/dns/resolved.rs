@@ -32,7 +32,8 @@ const SYSTEMD_MANAGER: Object<'static> = Object {
     path: "/org/freedesktop/systemd1",
     interface: "org.freedesktop.systemd1.Manager",
 };
-const COMES_AND_GOES: &str =
+/// Tells that resolved has come or gone.
+pub(super) const COMES_AND_GOES: &str =
     "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='org.freedesktop.resolve1'";
 /// How long resolved may take to end.
 const RESTART_WITHIN: Duration = Duration::from_secs(5);
@@ -100,10 +101,18 @@ fn flush(bus: &mut Bus) -> Result<(), BusError> {
     bus.call(MANAGER, "FlushCaches", &())
 }
 
+fn link_path(bus: &mut Bus, index: i32) -> Result<OwnedObjectPath, BusError> {
+    bus.call(MANAGER, "GetLink", &(index,)).map(|(path,)| path)
+}
+
+fn link_object(path: &OwnedObjectPath) -> Object<'_> {
+    Object { service: RESOLVED, path: path.as_str(), interface: LINK }
+}
+
 /// What a link has.
 pub(super) fn link(bus: &mut Bus, index: u32) -> Result<LinkSettings, BusError> {
-    let (path,): (OwnedObjectPath,) = bus.call(MANAGER, "GetLink", &(index.cast_signed(),))?;
-    let link = Object { service: RESOLVED, path: path.as_str(), interface: LINK };
+    let path = link_path(bus, index.cast_signed())?;
+    let link = link_object(&path);
     let servers: Vec<(i32, Vec<u8>)> = bus.property(link, "DNS")?;
     let servers = servers.iter().filter_map(|(family, bytes)| decode(*family, bytes)).collect();
     Ok((servers, bus.property(link, "Domains")?))
@@ -121,8 +130,8 @@ fn is_global(index: i32) -> bool {
 }
 
 fn has_default_route(bus: &mut Bus, index: i32) -> Result<bool, BusError> {
-    let (path,): (OwnedObjectPath,) = bus.call(MANAGER, "GetLink", &(index,))?;
-    bus.property(Object { service: RESOLVED, path: path.as_str(), interface: LINK }, "DefaultRoute")
+    let path = link_path(bus, index)?;
+    bus.property(link_object(&path), "DefaultRoute")
 }
 
 /// The resolvers and search domains of the links that take all names, but for the link of this index; and of all links
@@ -199,17 +208,18 @@ pub(super) fn runs(bus: &mut Bus) -> Result<bool, BusError> {
 /// Has systemd restart resolved, since the versions that need a drop-in read it at no other time, and waits until it
 /// has ended. False: systemd is not there to do it.
 pub(super) fn restart(bus: &mut Bus) -> Result<bool, BusError> {
-    let former = bus.process_of(RESOLVED).ok();
+    let Some(former) = process(bus)? else {
+        // It reads the drop-in when it starts; whoever starts it decides when.
+        return ask_for_restart(bus);
+    };
     // A connection for the signals alone: whatever comes there wakes, and nothing else is read from it.
     let mut signals = Bus::system()?;
     signals.subscribe(COMES_AND_GOES)?;
-    match bus.call::<_, (OwnedObjectPath,)>(SYSTEMD_MANAGER, "RestartUnit", &(UNIT, "replace")) {
-        Ok(_job) => {}
-        Err(error) if error.is_absent() => return Ok(false),
-        Err(error) => return Err(error),
+    if !ask_for_restart(bus)? {
+        return Ok(false);
     }
     let until = Instant::now() + RESTART_WITHIN;
-    while former.is_some() && bus.process_of(RESOLVED).ok() == former {
+    while process(bus)? == Some(former) {
         let Some(left) = until.checked_duration_since(Instant::now()) else {
             return Err(
                 io::Error::other("systemd-resolved goes on without the restart it was asked for").into()
@@ -224,8 +234,30 @@ pub(super) fn restart(bus: &mut Bus) -> Result<bool, BusError> {
     Ok(true)
 }
 
+fn ask_for_restart(bus: &mut Bus) -> Result<bool, BusError> {
+    match bus.call::<_, (OwnedObjectPath,)>(SYSTEMD_MANAGER, "RestartUnit", &(UNIT, "replace")) {
+        Ok(_job) => Ok(true),
+        Err(error) if error.is_absent() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Its process; none where it does not run.
+///
+/// # Errors
+/// Nobody says: it may run, or not.
+fn process(bus: &mut Bus) -> Result<Option<u32>, BusError> {
+    match bus.process_of(RESOLVED) {
+        Ok(process) => Ok(Some(process)),
+        Err(error) if error.is_absent() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     #[test]
@@ -236,6 +268,14 @@ mod tests {
         }
         assert_eq!(decode(AF_INET, &[1, 2, 3]), None);
         assert_eq!(decode(99, &[1, 2, 3, 4]), None);
+    }
+
+    #[test]
+    fn a_bus_that_goes_away_does_not_mean_that_resolved_has() {
+        let (near, far) = UnixStream::pair().unwrap();
+        let mut bus = Bus::over(near);
+        drop(far);
+        assert!(process(&mut bus).is_err());
     }
 
     #[test]
