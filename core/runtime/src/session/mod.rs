@@ -40,7 +40,7 @@ pub const PHONE_MEMORY: usize = 15 << 20;
 
 // What is bounded by its bytes: packets that wait for the host, for the core's own flows and (twice as many) for the
 // DNS front, the packet threads' buffers, and DNS answers. It may take half of a phone's share; the other half is for
-// tables, TLS, stacks and what an allocator wastes. `tests/phone_memory.rs` measures the sum.
+// tables, TLS, stacks and what an allocator wastes. `tests/session/memory.rs` measures the sum.
 const _: () = assert!(
     2 * (QUEUE_MEMORY + data_plane::MEMORY + DEFAULT_CACHE_BYTES + 3 * tunnel::OWN_PACKETS_MEMORY)
         <= PHONE_MEMORY

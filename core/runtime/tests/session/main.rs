@@ -10,6 +10,7 @@
 
 mod desktop;
 mod gateway;
+mod memory;
 mod phone;
 #[path = "../data_plane/sys.rs"]
 mod sys;
