@@ -23,8 +23,8 @@ internal fun sessionConfig(context: Context): SessionConfig {
     )
 }
 
-/** What the core said. */
-internal fun WeftException.detailText(): String = message ?: javaClass.simpleName
+/** What the core said. The bindings put the name of the field in front. */
+internal fun WeftException.detailText(): String = message?.removePrefix("detail=") ?: javaClass.simpleName
 
 /** Tells when the administrator's configuration changes. */
 internal class ManagedWatch(

@@ -2,11 +2,12 @@ package org.weft.tunnel
 
 import android.security.keystore.KeyGenParameterSpec
 import android.security.keystore.KeyProperties
-import android.system.ErrnoException
-import android.system.Os
 import java.io.File
 import java.io.FileOutputStream
 import java.io.IOException
+import java.nio.file.Files
+import java.nio.file.attribute.PosixFilePermission
+import java.nio.file.attribute.PosixFilePermissions
 import java.security.GeneralSecurityException
 import java.security.KeyStore
 import javax.crypto.Cipher
@@ -148,14 +149,10 @@ class SecretStore(
     ) {
         val next = File(folder, "${file.name}$NEXT")
         next.delete()
-        try {
-            FileOutputStream(next).use {
-                Os.chmod(next.path, OWNER_ONLY)
-                it.write(bytes)
-                it.fd.sync()
-            }
-        } catch (error: ErrnoException) {
-            throw IOException("cannot restrict ${next.name}", error)
+        Files.createFile(next.toPath(), PosixFilePermissions.asFileAttribute(OWNER_ONLY))
+        FileOutputStream(next).use {
+            it.write(bytes)
+            it.fd.sync()
         }
         if (!next.renameTo(file)) throw IOException("cannot replace ${file.name}")
     }
@@ -166,9 +163,9 @@ class SecretStore(
         const val NONCE = 12
         const val HEAD = 1 + NONCE
         const val TAG_BITS = 128
-        const val OWNER_ONLY = 0x180 // 0600
         const val NEXT = ".next"
         const val LOST = ".lost"
+        val OWNER_ONLY: Set<PosixFilePermission> = PosixFilePermissions.fromString("rw-------")
         val NAME = Regex("[a-z_-]{1,32}")
     }
 }

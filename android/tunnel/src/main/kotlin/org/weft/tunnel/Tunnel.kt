@@ -135,14 +135,14 @@ class Tunnel internal constructor(
 
     /** Ends the session and waits until its threads and descriptors are gone. The next [of] makes a new tunnel. */
     override fun close() {
-        instance.compareAndSet(this, null)
+        if (!instance.compareAndSet(this, null)) return
         watch.stop()
         wake.stop()
         managed.stop()
         networks.close()
         runBlocking {
             runCatching { session.await() }.getOrNull()?.let {
-                it.close()
+                it.shutdown()
                 it.destroy()
             }
         }
@@ -192,6 +192,8 @@ class Tunnel internal constructor(
         try {
             core().connect()
         } catch (error: WeftException) {
+            // A service that was taken away meanwhile has its own reason.
+            if (vpn == null) return
             refused(error)
             // An always-on service stays: while it runs, the sockets of a registration can pass a lockdown.
             if (error is WeftException.NotRegistered && !state.value.alwaysOn) {

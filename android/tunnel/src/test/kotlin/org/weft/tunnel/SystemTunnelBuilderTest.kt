@@ -1,0 +1,83 @@
+package org.weft.tunnel
+
+import android.content.pm.ApplicationInfo
+import android.content.pm.PackageInfo
+import android.net.VpnService
+import android.os.Build
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertNull
+import org.junit.Test
+import org.junit.runner.RunWith
+import org.robolectric.Robolectric
+import org.robolectric.RobolectricTestRunner
+import org.robolectric.RuntimeEnvironment
+import org.robolectric.Shadows.shadowOf
+import org.robolectric.annotation.Config
+import org.weft.core.AppRules
+import org.weft.core.Plan
+import java.net.InetAddress
+
+/** The same plan in the real builder of three systems: below excludes and meteredness, at excludes, today's. */
+@RunWith(RobolectricTestRunner::class)
+@Config(sdk = [28, 33, 35], shadows = [ShadowBuilder::class, ShadowVpn::class])
+class SystemTunnelBuilderTest {
+    private fun establish(plan: Plan): Built {
+        FakeSystem.reset()
+        FakeSystem.establish = { Libc.pipe() }
+        val service = Robolectric.buildService(Plain::class.java).create().get()
+        val builder = service.Builder()
+        PlanBuilder(Build.VERSION.SDK_INT, RuntimeEnvironment.getApplication().packageName)
+            .put(plan, SystemTunnelBuilder(builder))
+        builder.establish()!!.close()
+        return FakeSystem.built.single()
+    }
+
+    @Test
+    fun thePlanIsInTheSystemsBuilder() {
+        val built = establish(Plans.exclude)
+        assertEquals(listOf("172.16.0.2/32", "2001:db8::2/128").map(::short), built.addresses.map(::short))
+        assertEquals(1280, built.mtu)
+        assertEquals(listOf("100.100.100.53", "fd01:db8:1111::53").map(::short), built.dns.map(::short))
+        assertEquals(listOf("corp.example"), built.search)
+        assertEquals(false, built.blocking)
+        assertEquals(if (Build.VERSION.SDK_INT >= 29) false else null, built.metered)
+    }
+
+    @Test
+    fun theRoutesAreWhatTheSystemCanTake() {
+        val built = establish(Plans.exclude)
+        if (Build.VERSION.SDK_INT >= 33) {
+            assertEquals(listOf("0.0.0.0/0", "::/0").map(::short), built.routes.map(::short))
+            assertEquals(listOf("10.0.0.0/8"), built.excluded)
+        } else {
+            assertEquals(Plans.exclude.routes.map { short("${it.address}/${it.prefix}") }, built.routes.map(::short))
+            assertEquals(emptyList<String>(), built.excluded)
+        }
+    }
+
+    @Test
+    fun listsOfAppsReachTheSystem() {
+        install("org.example.mail")
+        val only = establish(Plans.exclude.copy(apps = AppRules.Only(listOf("org.example.mail", "org.example.gone"))))
+        assertEquals(listOf("org.example.mail"), only.allowed)
+        assertNull(only.disallowed)
+        val except = establish(Plans.exclude.copy(apps = AppRules.Except(listOf("org.example.mail"))))
+        assertEquals(listOf("org.example.mail"), except.disallowed)
+        assertNull(except.allowed)
+    }
+
+    private fun install(name: String) {
+        val info = PackageInfo().apply { packageName = name }
+        info.applicationInfo = ApplicationInfo().apply { packageName = name }
+        shadowOf(RuntimeEnvironment.getApplication().packageManager).installPackage(info)
+    }
+
+    /** One spelling: Java prints IPv6 in full, Android's own classes in short. */
+    private fun short(text: String): String {
+        val (address, prefix) = if ('/' in text) text.split('/') else listOf(text, "")
+        return "${InetAddress.getByName(address).hostAddress}/$prefix"
+    }
+
+    /** A service of no consequence, so that no core is loaded. */
+    class Plain : VpnService()
+}

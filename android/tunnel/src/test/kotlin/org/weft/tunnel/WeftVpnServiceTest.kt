@@ -1,0 +1,200 @@
+package org.weft.tunnel
+
+import android.app.Application
+import android.app.Service
+import android.content.Intent
+import android.content.pm.ServiceInfo
+import android.net.Network
+import android.net.VpnService
+import android.os.Looper
+import org.junit.After
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertFalse
+import org.junit.Assert.assertNotNull
+import org.junit.Assert.assertNull
+import org.junit.Assert.assertTrue
+import org.junit.Before
+import org.junit.Rule
+import org.junit.Test
+import org.junit.rules.TemporaryFolder
+import org.junit.runner.RunWith
+import org.robolectric.Robolectric
+import org.robolectric.RobolectricTestRunner
+import org.robolectric.RuntimeEnvironment
+import org.robolectric.Shadows.shadowOf
+import org.robolectric.android.controller.ServiceController
+import org.robolectric.annotation.Config
+import org.robolectric.shadows.ShadowVpnService
+import org.weft.core.State
+import java.io.File
+import javax.crypto.spec.SecretKeySpec
+
+/** The life of the service, with the real core in the same process. */
+@RunWith(RobolectricTestRunner::class)
+@Config(application = TestApplication::class, shadows = [ShadowBuilder::class, ShadowVpn::class])
+class WeftVpnServiceTest {
+    @get:Rule
+    val temporary = TemporaryFolder()
+
+    private val application get() = RuntimeEnvironment.getApplication() as TestApplication
+    private val tunnel get() = Tunnel.of(application)
+    private val wanted get() = File(application.folder, "wanted").exists()
+
+    @Before
+    fun begin() {
+        FakeSystem.reset()
+        application.folder = temporary.newFolder()
+        ShadowVpnService.setPrepareResult(null)
+    }
+
+    @After
+    fun end() = tunnel.close()
+
+    private fun start(intent: Intent?): ServiceController<WeftVpnService> =
+        Robolectric.buildService(WeftVpnService::class.java, intent).create().also { controller ->
+            controller.get().let { result = it.onStartCommand(intent, 0, 1) }
+        }
+
+    private var result = 0
+
+    /** Looks again and again, for the core answers from threads of its own. */
+    private fun eventually(
+        what: String,
+        holds: () -> Boolean,
+    ) {
+        val end = System.nanoTime() + PATIENCE_NS
+        while (!holds()) {
+            check(System.nanoTime() < end) { "never: $what; ${tunnel.state.value}" }
+            shadowOf(Looper.getMainLooper()).idle()
+            Thread.onSpinWait()
+        }
+    }
+
+    @Test
+    fun theCoreStartsDisconnectedAndUnregistered() {
+        eventually("the core has said its state") { tunnel.state.value.status != null }
+        assertEquals(State.DISCONNECTED, tunnel.state.value.status!!.state)
+        assertNull(tunnel.state.value.registration)
+        assertTrue(tunnel.state.value.isDown)
+    }
+
+    @Test
+    fun withoutConsentConnectAsksAndStartsNothing() {
+        val ask = Intent("ask")
+        ShadowVpnService.setPrepareResult(ask)
+        assertEquals(Consent.Ask(ask), tunnel.connect())
+        assertEquals(TunnelProblem.ConsentMissing, tunnel.state.value.problem)
+        assertNull(shadowOf(application).nextStartedService)
+    }
+
+    @Test
+    fun connectStartsTheServiceInTheForegroundWithItsType() {
+        assertEquals(Consent.Granted, tunnel.connect())
+        val intent = shadowOf(application).nextStartedService
+        assertEquals(WeftVpnService::class.java.name, intent.component!!.className)
+        val service = start(intent).get()
+        assertEquals(Service.START_STICKY, result)
+        assertNotNull(shadowOf(service).lastForegroundNotification)
+        assertEquals(ServiceInfo.FOREGROUND_SERVICE_TYPE_SYSTEM_EXEMPTED, service.foregroundServiceType)
+    }
+
+    @Test
+    fun anUnregisteredDeviceSaysSoAndTheServiceGoes() {
+        val service = start(Intent(WeftVpnService.ACTION_CONNECT)).get()
+        eventually("the service has ended itself") { shadowOf(service).isStoppedBySelf }
+        assertTrue(tunnel.state.value.problem is TunnelProblem.Refused)
+        assertFalse(wanted)
+    }
+
+    @Test
+    fun anAlwaysOnServiceStaysForTheRegistration() {
+        val controller = Robolectric.buildService(WeftVpnService::class.java).create()
+        tunnel.attach(NoSide, StartCause.SYSTEM, alwaysOn = true, lockdown = true)
+        eventually("the core has refused") { tunnel.state.value.problem is TunnelProblem.Refused }
+        assertTrue(tunnel.state.value.alwaysOn && tunnel.state.value.lockdown && wanted)
+        controller.destroy()
+    }
+
+    @Test
+    fun afterTheDeathOfTheProcessTheWantedStateIsTakenUpAndNoOther() {
+        val idle = start(null).get()
+        assertEquals(Service.START_NOT_STICKY, result)
+        assertTrue(shadowOf(idle).isStoppedBySelf)
+        File(application.folder, "wanted").createNewFile()
+        val service = start(null).get()
+        assertEquals(Service.START_STICKY, result)
+        assertNotNull(shadowOf(service).lastForegroundNotification)
+    }
+
+    @Test
+    fun theSystemsOwnStartIsHeededWhateverWasWanted() {
+        start(Intent(VpnService.SERVICE_INTERFACE))
+        assertEquals(Service.START_STICKY, result)
+    }
+
+    @Test
+    fun theSystemCanBindToRevokeAndNobodyElseGetsAnything() {
+        val service = start(Intent(WeftVpnService.ACTION_CONNECT)).get()
+        assertNotNull(service.onBind(Intent(VpnService.SERVICE_INTERFACE)))
+        assertNull(service.onBind(Intent("org.example.other")))
+    }
+
+    @Test
+    fun aRevokedTunnelIsNotWantedAnyMoreAndTheServiceGoes() {
+        File(application.folder, "wanted").createNewFile()
+        val service = start(null).get()
+        service.onRevoke()
+        assertTrue(shadowOf(service).isStoppedBySelf)
+        eventually("nobody wants it") { !wanted }
+        assertEquals(TunnelProblem.Revoked, tunnel.state.value.problem)
+    }
+
+    @Test
+    fun strictPrivateDnsIsWarnedOfAndForgottenWithItsNetwork() {
+        start(Intent(VpnService.SERVICE_INTERFACE))
+        val networks = TestNetworks(application)
+        val warning = TunnelWarning.PrivateDns("dns.example")
+        networks.use(TestNetworks.Description(1, privateDnsHost = "dns.example"))
+        eventually("the warning") { warning in tunnel.state.value.warnings }
+        networks.use(TestNetworks.Description(2))
+        eventually("no warning") { warning !in tunnel.state.value.warnings }
+    }
+
+    @Test
+    fun closingLeavesNoListenerAndTheNextTunnelIsAnother() {
+        start(Intent(VpnService.SERVICE_INTERFACE))
+        val first = tunnel
+        first.close()
+        first.close()
+        assertEquals(0, TestNetworks(application).listeners)
+        assertTrue(tunnel !== first)
+    }
+
+    /** A running service that the system would never let go. */
+    private object NoSide : VpnSide {
+        override fun establish(fill: (TunnelBuilder) -> PlanBuilder.Applied): Established? = null
+
+        override fun protect(fd: Int) = true
+
+        override fun underlying(network: Network?) = Unit
+
+        override fun finish() = error("the service is to stay")
+    }
+
+    private companion object {
+        const val PATIENCE_NS = 30_000_000_000L
+    }
+}
+
+/** An application that keeps its state where a test wants it, under a key that the JVM knows. */
+class TestApplication :
+    Application(),
+    TunnelOptionsProvider {
+    lateinit var folder: File
+
+    override val tunnelOptions get() = TunnelOptions(this, folder = folder, keys = { SecretKeySpec(KEY, "AES") })
+
+    private companion object {
+        val KEY = ByteArray(32) { it.toByte() }
+    }
+}
