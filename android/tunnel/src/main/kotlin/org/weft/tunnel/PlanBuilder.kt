@@ -67,8 +67,9 @@ class PlanBuilder(
         excluded: List<IpNetwork>,
         into: TunnelBuilder,
     ) {
-        val ways = routes.map { it.ip() to it.prefix.toInt() }
-        if (api < Build.VERSION_CODES.TIRAMISU || excluded.size >= routes.size) {
+        val ways = destinations(routes)
+        val out = destinations(excluded)
+        if (api < Build.VERSION_CODES.TIRAMISU || out.size >= ways.size) {
             ways.forEach { (address, prefix) -> into.route(address, prefix) }
             return
         }
@@ -76,11 +77,14 @@ class PlanBuilder(
         val families = ways.map { (address, _) -> address is Inet4Address }.toSet()
         if (true in families) into.route(literal("0.0.0.0"), 0)
         if (false in families) into.route(literal("::"), 0)
-        excluded.forEach { network ->
-            val address = network.ip()
-            if ((address is Inet4Address) in families) into.excludeRoute(address, network.prefix.toInt())
+        out.filter { (address, _) -> (address is Inet4Address) in families }.forEach { (address, prefix) ->
+            into.excludeRoute(address, prefix)
         }
     }
+
+    /** The system refuses a whole plan for a range of loopback addresses, which never leave the device anyway. */
+    private fun destinations(networks: List<IpNetwork>): List<Pair<InetAddress, Int>> =
+        networks.map { it.ip() to it.prefix.toInt() }.filterNot { (address, _) -> address.isLoopbackAddress }
 
     /** The packages that are not installed. */
     private fun putApps(

@@ -37,6 +37,12 @@ class PlanBuilderTest {
     }
 
     @Test
+    fun loopbackIsNotPutToTheSystem() {
+        val out = listOf("10.0.0.0/8", "127.0.0.0/8", "::1/128").map(::network)
+        assertEquals(listOf("10.0.0.0/8"), put(Plans.exclude.copy(excludedRoutes = out)).of("exclude"))
+    }
+
+    @Test
     fun beforeApi33TheComplementIsRouted() {
         val built = put(Plans.exclude, api = 32)
         assertEquals(9, built.of("route").size)
