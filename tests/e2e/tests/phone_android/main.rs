@@ -103,7 +103,7 @@ fn a_phone_registers_by_a_link_and_its_packets_and_names_go_where_the_profile_sa
 }
 
 /// A second network with a resolver of its own, which knows other names.
-fn cafe(lab: &Lab, world: &World) -> Result<DnsServer> {
+fn cafe(lab: &Lab, world: &World) -> Result<(Switch, DnsServer)> {
     let switch = Switch::new(lab, "cafe-switch")?;
     let router = lab.host("cafe").resolver(WEB.into()).build()?;
     switch.plug(End::new(&router, "lan").address(&format!("{CAFE}/24")))?;
@@ -113,14 +113,14 @@ fn cafe(lab: &Lab, world: &World) -> Result<DnsServer> {
     switch.plug(End::new(world.host(), SECOND).address(PHONE_IN_CAFE))?;
     let resolver = DnsServer::start(&router)?;
     resolver.add("till.corp", Record::A(CAFE));
-    Ok(resolver)
+    Ok((switch, resolver))
 }
 
 #[test]
 fn a_phone_that_roams_goes_on_and_asks_the_resolvers_of_the_network_that_it_is_on() {
     netlab::run_within(DEADLINE, |lab| {
         let world = World::new(lab)?;
-        let resolver = cafe(lab, &world)?;
+        let (_network, resolver) = cafe(lab, &world)?;
         let mut phone = world.connected()?;
         let url = format!("http://{WEB}/");
         phone.wait_for_page(&url, &GATEWAY.to_string())?;
