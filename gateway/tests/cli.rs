@@ -104,6 +104,33 @@ fn a_wrong_command_line_is_refused_before_anything_happens() {
 }
 
 #[test]
+fn a_phone_gets_a_link_and_its_code() {
+    let gateway = Gateway::new();
+    let output = gateway.run(&["token", "create", "--phone", "--uses", "2"], "");
+    assert!(output.status.success());
+    let link = String::from_utf8(output.stdout).unwrap();
+    let fingerprint = gateway.done(&["certificate", "fingerprint"]).trim().replace(':', "");
+    let token = link
+        .trim_end()
+        .strip_prefix("weft://enrol?url=https%3A%2F%2Fgw.example&token=")
+        .and_then(|rest| rest.strip_suffix(&format!("&ca={fingerprint}")))
+        .unwrap_or_else(|| panic!("{link}"));
+    let shown = String::from_utf8(output.stderr).unwrap();
+    let code: Vec<_> = shown.lines().filter(|line| line.contains('█')).collect();
+    assert!(
+        code.len() > 20 && code.iter().all(|line| line.chars().count() == code[0].chars().count()),
+        "{shown}"
+    );
+    assert!(shown.contains("scan this code") && !shown.contains(token), "{shown}");
+
+    let mut store = Store::open(&gateway.path("gateway.db")).unwrap();
+    let now = weft_gateway::registry::now();
+    let key = PublicKey::from([1; 32]);
+    let new = NewDevice { name: "n", os: "android", version: "1", key, token: None };
+    store.register(&TokenHash::of(token), &new, now).unwrap();
+}
+
+#[test]
 fn a_token_is_the_only_line_of_output_and_works() {
     let gateway = Gateway::new();
     let token = gateway.done(&["token", "create", "--uses", "2", "--expires", "1h"]);

@@ -102,6 +102,9 @@ pub(super) enum TokenCommand {
         /// The profile of those devices [default: the default profile].
         #[arg(long, value_name = "NAME")]
         profile: Option<String>,
+        /// Print a link for a phone's app in place of the token, and beside it (on standard error) its QR code.
+        #[arg(long)]
+        phone: bool,
     },
 }
 
