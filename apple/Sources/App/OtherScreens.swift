@@ -35,9 +35,10 @@ struct ExplainScreen: View {
     }
 
     private func way(_ explanation: Explanation) -> String {
-        switch explanation.inTunnel {
-        case true: "Through the tunnel"
-        case false: "Past the tunnel"
+        switch explanation.way {
+        case .tunnel: "Through the tunnel"
+        case .outside: "Past the tunnel"
+        case .blocked: "Nowhere: the tunnel alone may carry it, and cannot"
         case nil: "By its address"
         }
     }

@@ -12,7 +12,7 @@ final class PacketPump: @unchecked Sendable {
     private let port: any PacketPort
     private let interface: any PacketInterface
     /// Outwards only, which the interface never calls twice at once: the next read comes after the last has ended.
-    private let outward = PacketBatch()
+    private let outward = PacketBuffer()
     private let lock = NSLock()
     private var isStopped = false
     private var counts = Counts()
@@ -93,7 +93,7 @@ final class PacketPump: @unchecked Sendable {
     }
 
     private func carryInward() {
-        let batch = PacketBatch()
+        let batch = PacketBuffer()
         while !lock.withLock({ isStopped }) {
             let count = port.receive(into: batch)
             guard count >= 0 else {

@@ -161,6 +161,8 @@ public actor TunnelController {
                 host.announce()
             }
         }
+        // Nothing is left to wait for, nor to disconnect.
+        snapshot.state = .disconnected
         down?.resume(())
         fail(ProviderFault(.internal, "the core has ended"))
     }

@@ -14,31 +14,41 @@ extension Session {
 
 extension Explanation {
     init(_ address: AddressExplanation) {
-        self.init(subject: address.address, inTunnel: address.tunnelled, resolver: nil, why: address.why)
+        self.init(subject: address.address, way: Direction(address.way), resolver: nil, why: address.why)
     }
 
     init(_ host: HostExplanation) {
-        let inTunnel: Bool? =
-            switch host.route {
-            case .tunnel: true
-            case .outside, .noTunnel: false
-            case .byAddress: nil
-            }
-        self.init(subject: host.name, inTunnel: inTunnel, resolver: host.resolver.title, why: host.why)
+        self.init(
+            subject: host.name, way: host.way.map(Direction.init), resolver: host.source.title, why: host.why)
     }
 }
 
-extension HostResolver {
-    /// As a person reads it.
+extension Explanation.Direction {
+    init(_ way: Way) {
+        self =
+            switch way {
+            case .tunnel: .tunnel
+            case .outside: .outside
+            case .blocked: .blocked
+            }
+    }
+}
+
+extension DnsSource? {
+    /// Who answers, as a person reads it. The cache and the hosts file stand for nobody who would be asked.
     var title: String {
         switch self {
-        case .local: "Weft itself"
-        case .gateway: "The gateway"
-        case .system: "The network you are on"
-        case .fallback(let suffix, let servers) where servers.isEmpty:
-            "The network you are on, for everything below \(suffix)"
-        case .fallback(let suffix, let servers):
-            "\(servers.joined(separator: ", ")), for everything below \(suffix)"
+        case .local, .hosts, .cache: "Weft itself"
+        case .doh: "The gateway"
+        case .plain(let servers): "\(list(servers)), through the tunnel"
+        case .fallback(let suffix, let servers): "\(list(servers)), for everything below \(suffix)"
+        case .system(let servers), .portal(let servers): list(servers)
+        case .refused: "Nobody: it is refused at once"
+        case nil: list([])
         }
+    }
+
+    private func list(_ servers: [String]) -> String {
+        servers.isEmpty ? "The network you are on" : servers.joined(separator: ", ")
     }
 }

@@ -50,16 +50,25 @@ public struct ProviderFault: Error, Codable, Equatable, Sendable {
 public struct Explanation: Codable, Equatable, Sendable {
     /// What was asked for.
     public let subject: String
-    /// Whether its packets go into the tunnel; none = each of a name's addresses goes its own way.
-    public let inTunnel: Bool?
+    /// Which way its packets go; none = each of a name's addresses goes its own way.
+    public let way: Direction?
     /// Who looks the name up; none = it is an address.
     public let resolver: String?
     /// Why, in sentences.
     public let why: [String]
 
-    public init(subject: String, inTunnel: Bool?, resolver: String?, why: [String]) {
+    public enum Direction: String, Codable, Sendable {
+        /// Through the tunnel.
+        case tunnel
+        /// As without Weft.
+        case outside
+        /// Nowhere: the tunnel alone may carry it, and cannot.
+        case blocked
+    }
+
+    public init(subject: String, way: Direction?, resolver: String?, why: [String]) {
         self.subject = subject
-        self.inTunnel = inTunnel
+        self.way = way
         self.resolver = resolver
         self.why = why
     }

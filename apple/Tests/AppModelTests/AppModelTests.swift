@@ -191,7 +191,7 @@ struct AppModelTests {
     @Test func aNameIsExplained() async {
         let model = await model(TestMembership(office))
         tunnel.isRunning = true
-        let found = Explanation(subject: "a.example", inTunnel: true, resolver: "The gateway", why: ["because"])
+        let found = Explanation(subject: "a.example", way: .tunnel, resolver: "The gateway", why: ["because"])
         tunnel.reply = .explanation(found)
         model.subject = "a.example"
         await model.explain()

@@ -19,9 +19,9 @@ struct ControllerTests {
     /// A controller whose tunnel is up.
     private func running(stop: Duration = soon) async throws -> TunnelController {
         let controller = controller(stop: stop)
-        core.say(.plan(plan(1)))
+        core.say(.plan(plan: plan(1)))
         try await controller.start(config)
-        core.say(.status(status(.connected)))
+        core.say(.status(status: status(.connected)))
         let shown = await eventually { await snapshot(controller)?.state == .connected }
         try #require(shown)
         return controller
@@ -40,10 +40,10 @@ struct ControllerTests {
         let controller = controller()
         let start = Task { try await controller.start(config) }
         #expect(await eventually { core.calls.now == ["connect"] })
-        core.say(.status(status(.connecting)))
+        core.say(.status(status: status(.connecting)))
         #expect(await eventually { host.announced.now == 1 })
         #expect(host.applied.now.isEmpty)
-        core.say(.plan(plan(1)))
+        core.say(.plan(plan: plan(1)))
         try await start.value
         #expect(host.applied.now.map(\.mtu) == [1280])
         #expect(core.calls.now == ["connect", "acknowledge 1"])
@@ -58,13 +58,13 @@ struct ControllerTests {
     }
 
     @Test func aStartOfAnUnregisteredDeviceTellsSo() async {
-        core.say(.status(status(.unable, error: UserError(code: "registration_missing", text: "not registered"))))
+        core.say(.status(status: status(.unable, error: UserError(code: "registration_missing", text: "not registered"))))
         await #expect(throws: ProviderFault(.notRegistered, "because")) { try await controller().start(config) }
     }
 
     @Test func settingsThatAreRefusedEndTheStartAndAreToldToTheCore() async {
         host.refusal.change { $0 = ProviderFault(.host, "no") }
-        core.say(.plan(plan(1)))
+        core.say(.plan(plan: plan(1)))
         await #expect(throws: ProviderFault.self) { try await controller().start(config) }
         #expect(core.calls.now.contains { $0.hasPrefix("acknowledge 1: ") })
     }
@@ -79,8 +79,8 @@ struct ControllerTests {
 
     @Test func aModeWithoutInterfaceStartsWithEmptySettings() async throws {
         let controller = controller()
-        core.say(.plan(plan(1, hasInterface: false)))
-        core.say(.status(status(.connected)))
+        core.say(.plan(plan: plan(1, hasInterface: false)))
+        core.say(.status(status: status(.connected)))
         try await controller.start(config)
         #expect(host.applied.now == [.idle])
         await controller.stop()
@@ -106,8 +106,8 @@ struct ControllerTests {
 
     @Test func anEqualPlanIsAcknowledgedAndNotApplied() async throws {
         let controller = try await running()
-        core.say(.plan(plan(2)))
-        core.say(.plan(plan(3, mtu: 1400)))
+        core.say(.plan(plan: plan(2)))
+        core.say(.plan(plan: plan(3, mtu: 1400)))
         #expect(await eventually { core.calls.now.last == "acknowledge 3" })
         #expect(host.applied.now.map(\.mtu) == [1280, 1400])
         await controller.stop()
@@ -116,10 +116,10 @@ struct ControllerTests {
     @Test func aFailedPlanIsToldToTheCoreAndTriedAgain() async throws {
         let controller = try await running()
         host.refusal.change { $0 = ProviderFault(.host, "not now") }
-        core.say(.plan(plan(2, mtu: 1400)))
+        core.say(.plan(plan: plan(2, mtu: 1400)))
         #expect(await eventually { core.calls.now.contains { $0.hasPrefix("acknowledge 2: ") } })
         host.refusal.change { $0 = nil }
-        core.say(.plan(plan(3, mtu: 1400)))
+        core.say(.plan(plan: plan(3, mtu: 1400)))
         #expect(await eventually { core.calls.now.last == "acknowledge 3" })
         #expect(host.applied.now.map(\.mtu) == [1280, 1400])
         #expect(host.cancelled.now.isEmpty)
@@ -128,10 +128,10 @@ struct ControllerTests {
 
     @Test func aBlockingPlanKeepsTheRoutes() async throws {
         let controller = try await running()
-        core.say(.plan(plan(2, hasInterface: false, blocks: true)))
+        core.say(.plan(plan: plan(2, hasInterface: false, blocks: true)))
         #expect(await eventually { core.calls.now.last == "acknowledge 2" })
         #expect(host.applied.now.count == 1, "taking the settings away would open the way past the tunnel")
-        core.say(.plan(plan(3, hasInterface: false)))
+        core.say(.plan(plan: plan(3, hasInterface: false)))
         #expect(await eventually { core.calls.now.last == "acknowledge 3" })
         #expect(host.applied.now.last == .idle)
         await controller.stop()
@@ -190,7 +190,7 @@ struct ControllerTests {
         #expect(host.reasserted.now == [true])
         await controller.pathChanged(wifi)
         #expect(host.reasserted.now == [true, false])
-        core.say(.status(status(.reconnecting)))
+        core.say(.status(status: status(.reconnecting)))
         #expect(await eventually { host.reasserted.now == [true, false, true] })
         await controller.stop()
     }

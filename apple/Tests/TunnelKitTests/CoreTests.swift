@@ -102,7 +102,7 @@ struct CoreTests {
             return
         }
         #expect(address.subject == "203.0.113.7")
-        #expect(address.inTunnel == true)
+        #expect(address.way == .tunnel)
         #expect(!address.why.isEmpty)
         guard case .explanation(let name) = try await ask(controller, .explain("intranet.example")) else {
             Issue.record("no explanation")

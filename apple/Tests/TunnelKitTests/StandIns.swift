@@ -124,7 +124,7 @@ final class TestPort: PacketPort, @unchecked Sendable {
     func fail(_ code: Int32) { signal { failure = code } }
     func close() { signal { isClosed = true } }
 
-    func send(_ batch: PacketBatch) -> Int32 {
+    func send(_ batch: PacketBuffer) -> Int32 {
         condition.withLock {
             if isClosed { return -1 }
             let taken = min(batch.count, takes)
@@ -133,7 +133,7 @@ final class TestPort: PacketPort, @unchecked Sendable {
         }
     }
 
-    func receive(into batch: PacketBatch) -> Int32 {
+    func receive(into batch: PacketBuffer) -> Int32 {
         condition.withLock {
             while inward.isEmpty, !isClosed, failure == nil { condition.wait() }
             if let failure { return failure }
@@ -153,7 +153,7 @@ final class TestPort: PacketPort, @unchecked Sendable {
 }
 
 /// The core, told by the test what to say.
-final class TestCore: TunnelCore {
+final class TestCore: TunnelCore, @unchecked Sendable {
     let port = TestPort()
     let calls = Guarded<[String]>([])
     let networks = Guarded<[NetworkInfo]>([])
@@ -161,17 +161,15 @@ final class TestCore: TunnelCore {
     let goesDown = Guarded(true)
     let connectFault = Guarded<WeftError?>(nil)
     private let events = AsyncStream.makeStream(of: Event.self)
-    private let reader: Guarded<AsyncStream<Event>.Iterator>
+    /// The controller alone pulls, one event after the other.
+    private var reader: AsyncStream<Event>.Iterator
 
-    init() { reader = Guarded(events.stream.makeAsyncIterator()) }
+    init() { reader = events.stream.makeAsyncIterator() }
 
     func say(_ event: Event) { events.continuation.yield(event) }
     func end() { events.continuation.finish() }
 
-    func nextEvent() async -> Event? {
-        var iterator = reader.now
-        return await iterator.next()
-    }
+    func nextEvent() async -> Event? { await reader.next() }
 
     func connect() async throws {
         note("connect")
@@ -180,7 +178,7 @@ final class TestCore: TunnelCore {
 
     func disconnect() async throws {
         note("disconnect")
-        if goesDown.now { say(.status(status(.disconnected))) }
+        if goesDown.now { say(.status(status: status(.disconnected))) }
     }
 
     func acknowledge(plan number: UInt64, failure: String?) async {

@@ -17,7 +17,7 @@ struct ProviderCodecTests {
             Snapshot(
                 state: .unable, title: "Unable to connect", reason: "why", problem: Problem(code: "settings", text: "t"),
                 mode: .dnsOnly, endpoint: "192.0.2.1:2408", warnings: ["one", "two"])),
-        .explanation(Explanation(subject: "a.example", inTunnel: nil, resolver: "The gateway", why: ["because"])),
+        .explanation(Explanation(subject: "a.example", way: .blocked, resolver: "The gateway", why: ["because"])),
         .settings([SettingLine(name: "mtu", value: "1280 bytes", origin: "profile")]), .log(["a", "b"]), .done,
         .failed(ProviderFault(.refused, "the token is used up")),
     ])

@@ -4,7 +4,7 @@ import Foundation
 ///
 /// 64 packets of at most 2 KiB (an MTU of 1280 leaves room) are 128 KiB, and 65,535 bytes, the largest packet there is,
 /// fit too. Both directions: 2 * (128 KiB + 65 * 4 bytes) = 257 KiB of the 50 MiB that an extension may have.
-final class PacketBatch {
+final class PacketBuffer {
     /// The packets that one batch carries at most.
     static let packets = 64
     /// The bytes that one batch carries at most.
