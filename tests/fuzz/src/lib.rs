@@ -18,10 +18,12 @@ mod dns_front;
 mod dns_message;
 mod gateway;
 mod ipc;
+mod link;
 mod model;
 mod netstack;
 mod packet;
 mod policy;
+mod queue;
 mod resolver;
 mod script;
 mod wireguard;
@@ -32,10 +34,12 @@ pub use dns_front::dns_front;
 pub use dns_message::{dns_cache, dns_message_edit};
 pub use gateway::{gateway_answer, gateway_query};
 pub use ipc::ipc_frame;
+pub use link::enrolment_link;
 pub use model::{orchestration_answer, profile_json, wg_quick};
 pub use netstack::netstack_packet;
 pub use packet::{packet_coalesce, packet_icmp, packet_split, packet_translate, packet_view};
 pub use policy::{policy_plan, policy_verdict};
+pub use queue::packet_queue;
 pub use resolver::{bus_message, resolv_conf};
 pub use wireguard::wireguard_session;
 
@@ -78,6 +82,7 @@ targets! {
     dns_front,
     dns_message_edit,
     dns_query,
+    enrolment_link,
     gateway_answer,
     gateway_query,
     ipc_frame,
@@ -85,6 +90,7 @@ targets! {
     orchestration_answer,
     packet_coalesce,
     packet_icmp,
+    packet_queue,
     packet_split,
     packet_translate,
     packet_view,

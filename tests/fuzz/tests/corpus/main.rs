@@ -10,6 +10,7 @@ mod dns;
 mod dns_engine;
 mod messages;
 mod packets;
+mod queue;
 mod scripts;
 mod texts;
 
@@ -30,6 +31,7 @@ fn seeds() -> BTreeMap<&'static str, Seeds> {
         ("dns_front", scripts::dns_front()),
         ("dns_message_edit", messages::edit()),
         ("dns_query", dns::query()),
+        ("enrolment_link", texts::enrolment_link()),
         ("gateway_answer", dns::answer()),
         ("gateway_query", dns::query()),
         ("ipc_frame", texts::ipc_frame()),
@@ -37,6 +39,7 @@ fn seeds() -> BTreeMap<&'static str, Seeds> {
         ("orchestration_answer", texts::orchestration_answer()),
         ("packet_coalesce", packets::coalesce()),
         ("packet_icmp", packets::icmp()),
+        ("packet_queue", queue::seeds()),
         ("packet_split", packets::split()),
         ("packet_translate", packets::translate()),
         ("packet_view", packets::view()),

@@ -157,3 +157,23 @@ pub(crate) fn resolv_conf() -> Seeds {
         ("bad-bytes.conf", b"name\0server 10.0.0.1\n\xff\xfe\n".to_vec()),
     ]
 }
+
+pub(crate) fn enrolment_link() -> Seeds {
+    let ca = "ab".repeat(32);
+    let named = format!(
+        "weft://enrol?url=https%3A%2F%2Fgw.example%3A8443&token=t0k%2Ben&ca={ca}&name=Ann%27s%20phone"
+    );
+    vec![
+        text("ok-page", &format!("https://gw.example:8443/enrol#token=t0k+en&ca={ca}")),
+        text("ok-app", &named),
+        text("ok-address", "WEFT://enrol/?later=1&token=x&url=https://[2001:db8::1]"),
+        text("bad-scheme", "http://gw.example/enrol#token=x"),
+        text("bad-action", "weft://leave?url=https://gw.example&token=x"),
+        text("bad-twice", "weft://enrol?url=https://gw.example&token=x&token=y"),
+        text("bad-percent", "weft://enrol?url=https://gw.example&token=x%f"),
+        text("bad-utf8", "weft://enrol?url=https://gw.example&token=%ff"),
+        text("bad-token", "weft://enrol?url=https://gw.example&token=two%20words"),
+        text("bad-ca", "weft://enrol?url=https://gw.example&token=x&ca=5f1c"),
+        text("bad-empty", ""),
+    ]
+}

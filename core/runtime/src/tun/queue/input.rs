@@ -142,7 +142,9 @@ impl TunInput for QueueInput {
     }
 
     fn release(&mut self) {
-        self.taken.release();
+        if self.taken.is_empty() {
+            self.taken.release();
+        }
         let mut state = self.shared.lock();
         if state.filling.is_empty() {
             state.filling.release();

@@ -188,6 +188,23 @@ fn threads_that_wait_are_woken_by_a_batch_and_by_the_end() {
 }
 
 #[test]
+fn memory_is_freed_and_no_packet_with_it() {
+    let queue = PacketQueue::new().unwrap();
+    let (mut input, _output) = queue.ends();
+    let packets: Vec<_> = (1..=20).map(|number| packet(number, 50)).collect();
+    assert_eq!(send(&queue, &packets[..10]), Ok(10));
+    let (mut pool, mut runs) = (Pool::new(RUN_BUFFER, 2), Batch::new());
+    input.read(&mut pool, &mut runs).unwrap();
+    assert_eq!(send(&queue, &packets[10..]), Ok(10));
+    input.release();
+    assert_eq!(runs[0].packet(), packets[0]);
+    assert_eq!(drain(&mut input), packets[1..]);
+    input.release();
+    assert_eq!(send(&queue, &packets), Ok(20));
+    assert_eq!(drain(&mut input), packets);
+}
+
+#[test]
 fn a_reader_hears_of_the_end() {
     let queue = PacketQueue::new().unwrap();
     let (mut input, _output) = queue.ends();
