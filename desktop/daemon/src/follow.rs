@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use weft_model::{Event, NetworkState, Settings, State};
 
 use crate::applier::Applier;
@@ -14,6 +15,7 @@ use crate::target::Target;
 /// Carries the session's events to the system and the watchers, until the session ends.
 pub(crate) async fn session(daemon: Arc<Daemon>) {
     let mut state = State::Disconnected;
+    let mut settling: Option<JoinHandle<()>> = None;
     while let Some(event) = daemon.session.next_event().await {
         match event {
             Event::Plan(plan) => {
@@ -26,7 +28,10 @@ pub(crate) async fn session(daemon: Arc<Daemon>) {
                 let former = std::mem::replace(&mut state, status.state);
                 if status.state == State::Connected && former != State::Connected {
                     // Nothing but queries and packets is to be done from here on.
-                    memory::give_back_code();
+                    let former = settling.replace(tokio::spawn(memory::settle()));
+                    if let Some(former) = former {
+                        former.abort();
+                    }
                 }
             }
             Event::Settings(settings) => copy_lock(&daemon, &settings),

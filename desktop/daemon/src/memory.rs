@@ -1,6 +1,7 @@
 //! How little memory the daemon lives on.
 
 use std::ops::Range;
+use std::time::Duration;
 
 mod advise;
 
@@ -9,9 +10,23 @@ mod advise;
 /// are enough for the others.
 const ARENAS: i32 = 2;
 
+/// When code is given back after the device has connected, counted from the time before. The first packets and names open
+/// the connections that are kept from then on, which takes as much code as connecting; and what is needed for good comes
+/// back after each.
+const SETTLING: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4)];
+
 /// Limits what the allocator keeps for later. To be called before there are threads.
 pub(crate) fn limit_allocator() {
     advise::limit_arenas(ARENAS);
+}
+
+/// Gives back what connecting took, while the device gets into its stride. Ends then; nothing wakes up for it later.
+pub(crate) async fn settle() {
+    for pause in SETTLING {
+        tokio::time::sleep(pause).await;
+        give_back_code();
+    }
 }
 
 /// Lets the system take the pages of this program's code out of its memory. They stay in the system's page cache, and
@@ -19,7 +34,7 @@ pub(crate) fn limit_allocator() {
 ///
 /// Starting, reading settings and changing the network touch most of the program, and the kernel maps much around
 /// each place that is touched; what runs from then on is a third of it.
-pub(crate) fn give_back_code() {
+fn give_back_code() {
     // Without the list nothing is given back, which harms nobody.
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     maps.lines().filter_map(code).for_each(advise::give_back);
