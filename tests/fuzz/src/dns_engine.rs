@@ -70,7 +70,7 @@ impl Run {
             5 => self.engine.set_config(config(how), now),
             6 if how == 0 => self.engine.forget(),
             6 => self.engine.flush(now),
-            _ => self.engine.set_hosts(HostsFile::parse(&String::from_utf8_lossy(bytes))),
+            _ => drop(self.engine.set_hosts(HostsFile::parse(&String::from_utf8_lossy(bytes)))),
         }
         self.collect();
     }

@@ -383,9 +383,9 @@ impl Engine {
         self.cache.clear();
     }
 
-    /// Takes another hosts file.
-    pub fn set_hosts(&mut self, hosts: HostsFile) {
-        self.hosts = hosts;
+    /// Takes another hosts file, and gives the former one.
+    pub fn set_hosts(&mut self, hosts: HostsFile) -> HostsFile {
+        std::mem::replace(&mut self.hosts, hosts)
     }
 
     /// A captive portal is open until a moment, or no more: every name but the self-check's goes to the system's

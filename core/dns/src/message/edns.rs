@@ -1,5 +1,7 @@
 //! EDNS(0) (RFC 6891): sizes, padding (RFC 7830, RFC 8467) and which options go how far.
 
+use std::time::Duration;
+
 use super::splice::splice;
 use super::walk::{Record, Section, counts, question_place, records};
 use super::{PLAIN_UDP_LIMIT, read_u16, record_type, write_u16};
@@ -91,6 +93,20 @@ pub fn pad(query: &mut Vec<u8>, block: usize, payload_size: u16) -> bool {
     let length = (query.len() + OPTION_LEN).next_multiple_of(block) - query.len() - OPTION_LEN;
     add_option(query, option_code::PADDING, &vec![0; length]);
     added
+}
+
+/// Whether who asks by TCP asks how long the connection stays open (RFC 7828).
+#[must_use]
+pub fn asks_keepalive(query: &[u8]) -> bool {
+    find(query)
+        .is_some_and(|record| options(query, record).any(|(code, ..)| code == option_code::TCP_KEEPALIVE))
+}
+
+/// Says in an answer how long its connection stays open with nothing asked (RFC 7828, section 3.1), in steps of 100 ms
+/// and less than two hours. An answer without an OPT record stays as it is.
+pub fn add_keepalive(answer: &mut Vec<u8>, idle: Duration) {
+    let timeout = u16::try_from(idle.as_millis() / 100).unwrap_or(u16::MAX);
+    add_option(answer, option_code::TCP_KEEPALIVE, &timeout.to_be_bytes());
 }
 
 /// Takes padding out of an answer, so that it is not sent on to who did not ask for it.

@@ -20,8 +20,8 @@ mod tests;
 pub use chain::{Resolved, may_lead_on, remove_hints, resolved};
 pub use edit::{has_same_question, is_truncated, randomise_case, rcode, restore, set_id, truncate};
 pub use edns::{
-    Edns, clamp_payload_size, edns, has_end_to_end_options, has_whole_options, option_code, pad, remove_edns,
-    remove_padding, strip_hop_options, udp_limit,
+    Edns, add_keepalive, asks_keepalive, clamp_payload_size, edns, has_end_to_end_options, has_whole_options,
+    option_code, pad, remove_edns, remove_padding, strip_hop_options, udp_limit,
 };
 pub use extended::{add_extended_error, extended_errors, info_code};
 pub use make::{addresses, error, servfail};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use weft_dns::{ClientId, DnsConfig, Engine, Learnt, MAX_IN_FLIGHT, Protocol, Request, RequestId, Taken};
 use weft_model::DnsStats;
 
@@ -15,6 +15,7 @@ use super::hosts::Hosts;
 use super::packet::Reply;
 use super::resolve::Resolve;
 use super::sleep::{Sleep, asleep};
+use super::tcp::Asked;
 use crate::sockets::{AnsweringSocket, Batch};
 
 /// The most answers that wait for somebody to ask which addresses they hold: as many as queries are in flight. What is
@@ -25,8 +26,8 @@ const MAX_LEARNT: usize = MAX_IN_FLIGHT;
 pub(super) enum Client {
     /// Back where the datagram came from, from the address it was sent to.
     Udp { socket: Arc<AnsweringSocket>, from: SocketAddr },
-    /// Down a connection. The permit is one of the queries that it may have under way.
-    Stream { answers: mpsc::UnboundedSender<(Vec<u8>, OwnedSemaphorePermit)>, permit: OwnedSemaphorePermit },
+    /// Down a connection.
+    Stream { answers: mpsc::UnboundedSender<(Vec<u8>, Asked)>, asked: Asked },
     /// Back in a packet.
     Packet(Reply),
     /// To somebody in this process.
@@ -40,7 +41,7 @@ impl Client {
             Self::Udp { socket, from } => drop(socket.send_to(&answer, from)),
             Self::Packet(reply) => reply.send(&answer),
             // A connection that is gone wants no answer, and neither does who gave up.
-            Self::Stream { answers, permit } => drop(answers.send((answer, permit))),
+            Self::Stream { answers, asked } => drop(answers.send((answer, asked))),
             Self::Inside(answered) => drop(answered.send(answer)),
         }
     }
@@ -214,7 +215,8 @@ impl Core {
             Err(TryLockError::WouldBlock) => return,
         };
         if let Some(file) = hosts.look(now) {
-            self.with_at(now, |state, _| state.engine.set_hosts(file));
+            // A long one takes long to free.
+            drop(self.with_at(now, |state, _| state.engine.set_hosts(file)));
         }
     }
 
@@ -257,7 +259,7 @@ impl Core {
         let mut hosts = lock(&self.hosts);
         if hosts.path() != path.as_deref() {
             *hosts = Hosts::new(path);
-            self.with(|state, _| state.engine.set_hosts(weft_dns::HostsFile::default()));
+            drop(self.with(|state, _| state.engine.set_hosts(weft_dns::HostsFile::default())));
         }
     }
 

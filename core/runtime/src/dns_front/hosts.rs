@@ -56,6 +56,12 @@ impl Hosts {
         };
         match read {
             Ok((stamp, hosts)) => {
+                if hosts.left_out() > 0 {
+                    tracing::warn!(
+                        "the hosts file is too long: its last {} names are not known",
+                        hosts.left_out()
+                    );
+                }
                 self.seen = Some(stamp);
                 Some(hosts)
             }

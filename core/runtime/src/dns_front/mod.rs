@@ -10,6 +10,7 @@
 //! must ask for goes by the event loop. Everything is bounded: queries in flight by the engine, TCP connections and
 //! the queries that one may have under way here; what is over a bound waits or is refused at once.
 
+mod connections;
 mod core;
 mod drive;
 mod entropy;
@@ -36,6 +37,7 @@ use tokio::task::JoinSet;
 use weft_dns::{DnsConfig, HoldId, Learnt};
 use weft_model::{DnsLogEntry, DnsLookup, DnsStats, DomainName};
 
+use self::connections::Connections;
 use self::core::Core;
 pub use self::packet::{PacketConfig, PacketFront, PacketSink};
 pub(crate) use self::port::PacketPort;
@@ -75,7 +77,7 @@ pub enum DnsProxyError {
 pub struct DnsProxy {
     core: Arc<Core>,
     addresses: Vec<SocketAddr>,
-    connections: tcp::Connections,
+    connections: Connections,
     listeners: Vec<Arc<tcp::Listener>>,
     threads: udp::Threads,
     tasks: JoinSet<()>,
@@ -103,7 +105,7 @@ impl DnsProxy {
         let core = Core::new(config, resolve);
         let (mut threads, mut tasks) = (udp::Threads::default(), JoinSet::new());
         let (mut addresses, mut listeners) = (Vec::new(), Vec::new());
-        let connections = tcp::Connections::new();
+        let connections = Connections::default();
         for (address, udp, tcp) in bound {
             addresses.push(address);
             threads.serve(udp, Arc::clone(&core)).map_err(DnsProxyError::Thread)?;

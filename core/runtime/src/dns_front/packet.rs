@@ -14,8 +14,9 @@ use weft_dns::{Protocol, message};
 use weft_netstack::datagram::{self, Datagram};
 use weft_packet::{IcmpKind, Run, icmp};
 
+use super::connections::Connections;
 use super::core::{Client, Core};
-use super::tcp::{self, Connections};
+use super::tcp;
 use crate::data_plane::{FlowClaims, IcmpLimit};
 use crate::flows::{self, TunnelNet};
 
@@ -99,8 +100,8 @@ async fn accept(net: TunnelNet, core: Arc<Core>, connections: Connections) {
         };
         match accepted {
             Ok(stream) => {
-                if let Some(permit) = connections.take() {
-                    open.spawn(tcp::converse(stream, Arc::clone(&core), permit));
+                if let Some(place) = connections.take() {
+                    open.spawn(tcp::converse(stream, Arc::clone(&core), place));
                 }
             }
             // The packets have ended, and the front with them.

@@ -8,21 +8,19 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use weft_dns::message;
 
+use super::connections::{Connections, Place, UnderWay};
 use super::core::{Client, Core};
 
-/// The most connections at once, over all addresses; more are closed at once. Each may be reading a query of 64 KiB,
-/// which takes 4 MiB for all.
-const MAX_CONNECTIONS: usize = 64;
-/// The most queries that one connection has under way; then it is not read. With answers of 64 KiB that nobody takes,
-/// all connections together hold 64 MiB, until [`WRITE`] is over.
-const MAX_UNDER_WAY: usize = 16;
 /// Bytes that are read at once: queries are some 50 bytes each.
 const READ_AHEAD: usize = 2048;
-/// How long a connection may be open with nothing asked (RFC 7766, section 6.2.3).
+/// The most answers that are written at once.
+const AT_ONCE: usize = 16;
+/// How long a connection may be open with nothing asked (RFC 7766, section 6.2.3); who asks for it is told so (RFC 7828).
 const IDLE: Duration = Duration::from_secs(10);
 /// For the rest of a query whose beginning is there.
 const READ: Duration = Duration::from_secs(5);
@@ -31,19 +29,11 @@ const WRITE: Duration = Duration::from_secs(5);
 /// How long a listener that fails is left alone: out of descriptors, most likely.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 
-/// Room for connections, shared by all who accept them.
-#[derive(Clone)]
-pub(super) struct Connections(Arc<Semaphore>);
-
-impl Connections {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_CONNECTIONS)))
-    }
-
-    /// Room for one more.
-    pub(super) fn take(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0).try_acquire_owned().ok()
-    }
+/// A query that came by a stream.
+pub(super) struct Asked {
+    /// It asks how long the connection stays open.
+    keeps_alive: bool,
+    _under_way: UnderWay,
 }
 
 /// A listening socket that can be closed while somebody waits for its connections.
@@ -81,8 +71,8 @@ pub(super) async fn serve(listener: Arc<Listener>, core: Arc<Core>, connections:
             Ok((stream, _)) => {
                 // Answers are written whole; waiting for more to send only delays them.
                 let _ = stream.set_nodelay(true);
-                if let Some(permit) = connections.take() {
-                    open.spawn(converse(stream, Arc::clone(&core), permit));
+                if let Some(place) = connections.take() {
+                    open.spawn(converse(stream, Arc::clone(&core), place));
                 }
             }
             Err(error) => {
@@ -93,18 +83,15 @@ pub(super) async fn serve(listener: Arc<Listener>, core: Arc<Core>, connections:
     }
 }
 
-/// Serves one connection.
-pub(super) async fn converse(
-    stream: impl AsyncRead + AsyncWrite,
-    core: Arc<Core>,
-    _permit: OwnedSemaphorePermit,
-) {
+/// Serves one connection, until its place is somebody else's.
+pub(super) async fn converse(stream: impl AsyncRead + AsyncWrite, core: Arc<Core>, place: Place) {
     let (reader, writer) = tokio::io::split(stream);
     let (answers, inbox) = mpsc::unbounded_channel();
     let mut writing = std::pin::pin!(write(writer, inbox));
     tokio::select! {
-        () = read(BufReader::with_capacity(READ_AHEAD, reader), core, answers) => {}
+        () = read(BufReader::with_capacity(READ_AHEAD, reader), core, answers, &place) => {}
         () = &mut writing => return,
+        () = place.evicted() => return,
     }
     // Nothing more is asked; what is under way is still answered.
     writing.await;
@@ -114,14 +101,15 @@ pub(super) async fn converse(
 async fn read(
     mut reader: impl AsyncRead + Unpin,
     core: Arc<Core>,
-    answers: mpsc::UnboundedSender<(Vec<u8>, OwnedSemaphorePermit)>,
+    answers: mpsc::UnboundedSender<(Vec<u8>, Asked)>,
+    place: &Place,
 ) {
-    let under_way = Arc::new(Semaphore::new(MAX_UNDER_WAY));
     let mut query = Vec::new();
-    while let Ok(permit) = Arc::clone(&under_way).acquire_owned().await {
+    while let Some(room) = place.room().await {
         let Ok(Ok(first)) = timeout(IDLE, reader.read_u8()).await else { return };
         let Ok(Ok(())) = timeout(READ, read_rest(&mut reader, first, &mut query)).await else { return };
-        core.query(&query, Client::Stream { answers: answers.clone(), permit });
+        let asked = Asked { keeps_alive: message::asks_keepalive(&query), _under_way: place.begin(room) };
+        core.query(&query, Client::Stream { answers: answers.clone(), asked });
         query.clear();
         query.shrink_to(READ_AHEAD);
     }
@@ -136,14 +124,14 @@ async fn read_rest(reader: &mut (impl AsyncRead + Unpin), first: u8, query: &mut
 }
 
 /// Writes answers until nobody has any more, or the client does not take them.
-async fn write(
-    mut writer: impl AsyncWrite + Unpin,
-    mut inbox: mpsc::UnboundedReceiver<(Vec<u8>, OwnedSemaphorePermit)>,
-) {
+async fn write(mut writer: impl AsyncWrite + Unpin, mut inbox: mpsc::UnboundedReceiver<(Vec<u8>, Asked)>) {
     let mut answers = Vec::new();
-    while inbox.recv_many(&mut answers, MAX_UNDER_WAY).await > 0 {
+    while inbox.recv_many(&mut answers, AT_ONCE).await > 0 {
         let mut framed = Vec::new();
-        for (answer, _) in &answers {
+        for (answer, asked) in &mut answers {
+            if asked.keeps_alive {
+                message::add_keepalive(answer, IDLE);
+            }
             let _too_long = append(answer, &mut framed);
         }
         if !matches!(timeout(WRITE, writer.write_all(&framed)).await, Ok(Ok(()))) {

@@ -91,7 +91,12 @@ impl Resolve for By {
             let go = if waits { &script.go_z } else { &script.go };
             let stopped = |_| UpstreamError::new(UpstreamErrorKind::Unreachable, "stopped");
             go.acquire().await.map_err(stopped)?.forget();
-            Ok(answer(&message, script.len))
+            let mut answer = answer(&message, script.len);
+            if message::edns(&message).is_some() {
+                answer[11] = 1;
+                answer.extend_from_slice(&[0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0]);
+            }
+            Ok(answer)
         })
     }
 }

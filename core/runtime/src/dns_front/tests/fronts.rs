@@ -37,6 +37,33 @@ async fn what_is_too_long_for_a_datagram_is_cut_and_whole_by_stream() {
     }
 }
 
+/// An OPT record with the option edns-tcp-keepalive.
+fn keepalive(value: &[u8]) -> Vec<u8> {
+    let length = value.len() as u8;
+    [&[0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 4 + length, 0, 11, 0, length][..], value].concat()
+}
+
+#[tokio::test]
+async fn who_asks_by_a_stream_is_told_how_long_it_stays_open_if_he_asks_for_that() {
+    for (bench, _) in Bench::each(|| Scripted::new(10)) {
+        let plain = query(7, "a");
+        let mut asking = plain.clone();
+        asking[11] = 1;
+        asking.extend(keepalive(&[]));
+        let mut stream = bench.peer.connect().await;
+        for (wire, told) in [(&asking, true), (&plain, false)] {
+            send(&mut stream, wire).await;
+            let answer = read_answer(&mut stream).await.unwrap();
+            assert_eq!(message::id(&answer), Some(7));
+            // Ten seconds, in steps of 100 ms.
+            assert_eq!(answer.ends_with(&keepalive(&[0, 100])), told, "{answer:?}");
+        }
+        // It says nothing of datagrams.
+        let answer = bench.peer.ask(&asking).await;
+        assert!(!message::asks_keepalive(&answer), "{answer:?}");
+    }
+}
+
 #[tokio::test]
 async fn queries_of_one_connection_are_answered_as_their_answers_come() {
     for (bench, script) in Bench::each(|| Scripted::closed(10)) {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -12,6 +12,7 @@ use weft_dns::{DnsConfig, MAX_IN_FLIGHT, message};
 use super::bench::{
     By, Peer, Scripted, answers, doh, local, query, read_answer, send, soon, start, start_with,
 };
+use crate::dns_front::connections::MAX_CONNECTIONS;
 use crate::dns_front::sleep::Sleep;
 use crate::dns_front::tcp::frame;
 use crate::dns_front::{DnsProxy, DnsProxyError};
@@ -85,29 +86,64 @@ async fn over_its_bound_the_proxy_says_so_at_once() {
 }
 
 #[tokio::test]
-async fn over_so_many_connections_the_next_is_closed() {
-    let proxy = start(&Scripted::new(10));
+async fn over_so_many_connections_the_next_takes_the_place_of_the_idlest() {
+    let script = Scripted::closed(10);
+    let proxy = start(&script);
     let address = proxy.addresses()[0];
-    let wire = query(1, "a");
-    let mut open = Vec::new();
-    for _ in 0..64 {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+    let connect = || async { TcpStream::connect(address).await.unwrap() };
+    let mut busy = connect().await;
+    send(&mut busy, &query(1, "z")).await;
+    eventually("the first is not asked", || script.asked() == 1).await;
+    script.go.add_permits(1000);
+    let wire = query(2, "a");
+    let mut idle = Vec::new();
+    for _ in 1..MAX_CONNECTIONS {
+        let mut stream = connect().await;
         send(&mut stream, &wire).await;
-        read_answer(&mut stream).await.unwrap();
-        open.push(stream);
+        answers(&read_answer(&mut stream).await.unwrap(), &wire, 10);
+        idle.push(stream);
     }
+    // The first of the idle ones is idle no longer than the others now.
+    send(&mut idle[0], &wire).await;
+    answers(&read_answer(&mut idle[0]).await.unwrap(), &wire, 10);
+    for evicted in [1, 2] {
+        let mut next = connect().await;
+        send(&mut next, &wire).await;
+        answers(&read_answer(&mut next).await.unwrap(), &wire, 10);
+        assert!(read_answer(&mut idle[evicted]).await.is_err(), "it is still open");
+        idle.push(next);
+    }
+    for kept in [0, 3] {
+        send(&mut idle[kept], &wire).await;
+        answers(&read_answer(&mut idle[kept]).await.unwrap(), &wire, 10);
+    }
+    // Who waits for an answer is not put out for somebody else.
+    script.go_z.add_permits(1);
+    answers(&read_answer(&mut busy).await.unwrap(), &query(1, "z"), 10);
+}
+
+#[tokio::test]
+async fn over_so_many_connections_that_wait_the_next_is_closed() {
+    let script = Scripted::closed(10);
+    let proxy = start(&script);
+    let address = proxy.addresses()[0];
+    let mut waiting = Vec::new();
+    for id in 0..MAX_CONNECTIONS {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        send(&mut stream, &query(id as u16, &format!("a{id}"))).await;
+        waiting.push(stream);
+    }
+    eventually("they wait", || script.asked() == MAX_CONNECTIONS).await;
     let mut over = TcpStream::connect(address).await.unwrap();
     assert!(over.read_u8().await.is_err());
-    open.pop();
-    let deadline = soon();
-    loop {
-        let mut again = TcpStream::connect(address).await.unwrap();
-        let _ = again.write_all(&frame(&wire).unwrap()).await;
-        if read_answer(&mut again).await.is_ok() {
-            break;
-        }
-        assert!(Instant::now() < deadline, "no room after one was closed");
+    // As soon as one of them has its answer, there is room.
+    script.go.add_permits(1000);
+    for (id, stream) in waiting.iter_mut().enumerate() {
+        answers(&read_answer(stream).await.unwrap(), &query(id as u16, &format!("a{id}")), 10);
     }
+    let mut next = TcpStream::connect(address).await.unwrap();
+    send(&mut next, &query(7, "a")).await;
+    answers(&read_answer(&mut next).await.unwrap(), &query(7, "a"), 10);
 }
 
 #[tokio::test]
