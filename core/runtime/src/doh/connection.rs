@@ -76,6 +76,17 @@ impl Room {
         self.freed.notified()
     }
 
+    /// How many connections those who wait would fill.
+    pub(super) fn connections_wanted(&self) -> usize {
+        let streams = self.streams.load(Ordering::Relaxed).max(1);
+        self.waiting.load(Ordering::SeqCst).div_ceil(streams)
+    }
+
+    /// There are places for many.
+    pub(super) fn note_many_free(&self) {
+        self.freed.notify_waiters();
+    }
+
     fn note_free(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.freed.notify_one();

@@ -35,7 +35,9 @@ pub(super) struct Pool {
 struct State {
     /// In the order in which they were opened; the first with room is taken, so that the others fall idle.
     open: Vec<Connection>,
-    opening: Option<Opening>,
+    openings: Vec<Opening>,
+    /// The number of the next one.
+    next: u64,
     /// Failures since the last answer.
     failures: u32,
     /// Nothing is opened before.
@@ -43,6 +45,7 @@ struct State {
 }
 
 struct Opening {
+    number: u64,
     opened: watch::Receiver<Opened>,
     /// Opens it; a query that is given up does not stop that, since others wait for it too.
     _task: AbortOnDrop,
@@ -61,8 +64,8 @@ impl Pool {
         Arc::new(Self { opener: Arc::new(opener), room, state: Mutex::default() })
     }
 
-    /// A place on a connection, as soon as there is one. Only one connection is opened at a time, and all who wait for
-    /// the first hear if it fails.
+    /// A place on a connection, as soon as there is one. The first connection is opened alone, and all who wait for it
+    /// hear if it fails; beside it as many at once are opened as there is need for.
     pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, DohError> {
         let lease = self.lock().lease();
         match lease {
@@ -82,7 +85,7 @@ impl Pool {
                 if let Some(lease) = state.lease() {
                     return Ok(lease);
                 }
-                let opening = (state.open.len() < MAX_CONNECTIONS).then(|| state.opening(self));
+                let opening = if state.open.len() < MAX_CONNECTIONS { state.opening(self) } else { None };
                 (state.open.is_empty(), opening)
             };
             tokio::select! {
@@ -137,12 +140,15 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn opened(&self, result: Result<Connection, DohError>) -> Result<(), DohError> {
+    fn opened(&self, number: u64, result: Result<Connection, DohError>) -> Result<(), DohError> {
         let mut state = self.lock();
-        state.opening = None;
+        state.openings.retain(|opening| opening.number != number);
         match result {
             Ok(connection) => {
                 state.open.push(connection);
+                drop(state);
+                // Those too who wait for another one that is being opened.
+                self.room.note_many_free();
                 Ok(())
             }
             Err(error) => {
@@ -173,12 +179,22 @@ impl State {
         }
     }
 
-    /// The opening that is under way, else a new one.
-    fn opening(&mut self, pool: &Arc<Pool>) -> watch::Receiver<Opened> {
-        if let Some(opening) = &self.opening {
-            return opening.opened.clone();
+    /// An opening that is under way, of as many as those who wait need.
+    fn opening(&mut self, pool: &Arc<Pool>) -> Option<watch::Receiver<Opened>> {
+        let wanted = match self.open.len() {
+            0 => 1,
+            open => pool.room.connections_wanted().clamp(1, MAX_CONNECTIONS.saturating_sub(open)),
+        };
+        while self.openings.len() < wanted {
+            let opening = self.begin(pool);
+            self.openings.push(opening);
         }
-        let not_before = self.not_before;
+        self.openings.last().map(|opening| opening.opened.clone())
+    }
+
+    fn begin(&mut self, pool: &Arc<Pool>) -> Opening {
+        let (number, not_before) = (self.next, self.not_before);
+        self.next += 1;
         let (opener, pool) = (Arc::clone(&pool.opener), Arc::downgrade(pool));
         let (tell, opened) = watch::channel(None);
         let task = tokio::spawn(async move {
@@ -187,11 +203,10 @@ impl State {
             }
             let result = opener.open().await;
             if let Some(pool) = pool.upgrade() {
-                tell.send_replace(Some(pool.opened(result)));
+                tell.send_replace(Some(pool.opened(number, result)));
             }
         });
-        self.opening = Some(Opening { opened: opened.clone(), _task: AbortOnDrop(task) });
-        opened
+        Opening { number, opened, _task: AbortOnDrop(task) }
     }
 
     /// A connection that never gave an answer counts as a failure.
