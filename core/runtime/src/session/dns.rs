@@ -40,6 +40,7 @@ struct Running {
     proxy: DnsProxy,
     service: DnsService,
     config: DnsConfig,
+    resolvers: Resolvers,
     doh: Option<DohClient>,
     _front: Option<PacketFront>,
 }
@@ -101,25 +102,27 @@ impl DnsSlot {
             _ => None,
         };
         let snapshot = Arc::clone(&self.snapshot);
-        let mut resolvers = Resolvers::outside(self.sockets.clone());
+        // The sockets in use and the connections that are open count for the next rules too.
+        let known = former.as_ref().map(|running| running.resolvers.clone());
+        let mut resolvers = known.unwrap_or_else(|| Resolvers::outside(self.sockets.clone()));
         resolvers.doh.clone_from(&doh);
         resolvers.net = net;
         resolvers.is_tunnelled = Arc::new(move |address| snapshot.load().routes(address));
         let config = self.config(&service);
         self.running = Some(match former {
             Some(mut running) => {
-                running.proxy.set_resolve(Arc::new(resolvers));
+                running.proxy.set_resolve(Arc::new(resolvers.clone()));
                 running.set_config(config);
-                Running { service, doh, ..running }
+                Running { service, resolvers, doh, ..running }
             }
             None => {
-                let proxy = DnsProxy::start(&self.listen, config.clone(), Arc::new(resolvers))
+                let proxy = DnsProxy::start(&self.listen, config.clone(), Arc::new(resolvers.clone()))
                     .map_err(|error| error.to_string())?;
                 proxy.set_hosts_file(self.hosts_file.clone());
                 proxy.set_portal(self.portal);
                 proxy.set_log(self.logs);
                 let front = self.front(&proxy)?;
-                Running { proxy, service, config, doh, _front: front }
+                Running { proxy, service, config, resolvers, doh, _front: front }
             }
         });
         Ok(())
