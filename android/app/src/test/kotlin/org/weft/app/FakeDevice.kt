@@ -12,6 +12,7 @@ import org.weft.app.state.Phase
 import org.weft.app.state.Problem
 import org.weft.app.state.ProblemException
 import org.weft.app.state.ProblemKind
+import org.weft.app.state.Resolver
 import org.weft.app.state.Route
 
 /** A device that does as it is told, and remembers what. */
@@ -63,7 +64,7 @@ class FakeDevice(
 
     override suspend fun explain(input: String): Explanation {
         ask("explain $input")
-        return Explanation(input, listOf("the gateway"), Route.Inside, listOf("why"))
+        return Explanation(input, Resolver.Gateway, Route.Inside, listOf("why"))
     }
 
     override fun log() = listOf("one", "two")

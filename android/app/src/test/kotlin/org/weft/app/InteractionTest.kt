@@ -92,7 +92,8 @@ class InteractionTest {
     @Test
     fun theReaderOfTheScreenHearsTheStateFirst() {
         val heard = stage(States.failed).nodes().flatMap { Stage.textsOf(it) + Stage.labelsOf(it) }
-        val order = listOf("Weft", "Cannot connect", "The gateway does not answer.", "Connection", "Gateway", "Settings")
+        val order =
+            listOf("Weft", "Cannot connect", "The gateway does not answer.", "Connection", "Gateway", "Settings")
         assertEquals(order, heard.filter { it in order }.distinct())
         val news = stage(States.failed).nodes().filter { it.config.getOrNull(SemanticsProperties.LiveRegion) != null }
         assertTrue(news.any { "Cannot connect" in Stage.textsOf(it) })

@@ -59,7 +59,8 @@ class MappingTest {
         phases.forEach { (state, phase) -> assertEquals(phase, state(state).connection().phase) }
         assertEquals(Phase.Starting, TunnelState().connection().phase)
         assertEquals(Phase.NotEnrolled, state(State.DISCONNECTED).copy(registration = null).connection().phase)
-        assertEquals("off, and yet nothing passes", Phase.Blocked, state(State.DISCONNECTED).copy(blocked = true).connection().phase)
+        val held = state(State.DISCONNECTED).copy(blocked = true)
+        assertEquals("off, and yet nothing passes", Phase.Blocked, held.connection().phase)
         val dead = TunnelState(problem = TunnelProblem.CoreFailed("gone")).connection()
         assertEquals(Phase.Failed to Problem(ProblemKind.Internal, "gone"), dead.phase to dead.problem)
     }
@@ -68,7 +69,8 @@ class MappingTest {
     fun reasons() {
         assertEquals(ProblemKind.Endpoint, state(State.UNABLE, "endpoint_unreachable").connection().problem?.kind)
         assertEquals("text of no_network", state(State.CONNECTING, "no_network").connection().problem?.detail)
-        assertEquals("a code of a newer core", ProblemKind.Internal, state(State.UNABLE, "new").connection().problem?.kind)
+        val unknown = state(State.UNABLE, "a code of a newer core")
+        assertEquals(ProblemKind.Internal, unknown.connection().problem?.kind)
         assertEquals(ProblemKind.Silent, state(State.RECONNECTING).connection().problem?.kind)
         assertNull(state(State.CONNECTED).connection().problem)
         assertEquals("reason", state(State.CONNECTING).connection().step)

@@ -8,7 +8,7 @@ import org.junit.Test
 import org.weft.app.scan.QrReader
 import java.nio.ByteBuffer
 
-/** Codes as a camera sees them: grey, in lines longer than the picture, upright or not, dark on light or the reverse. */
+/** Codes as a camera sees them: grey, in lines longer than the picture, turned, dark on light or the reverse. */
 class QrReaderTest {
     private val link = "weft://enrol?url=https%3A%2F%2Fgateway.example&token=0123456789abcdef&ca=" + "5f1c".repeat(16)
 

@@ -62,8 +62,9 @@ class Stage(
 
     /** How far the page scrolls, in pixels. */
     fun scrollable(): Float =
-        nodes().mapNotNull { it.config.getOrNull(SemanticsProperties.VerticalScrollAxisRange)?.maxValue?.invoke() }.maxOrNull()
-            ?: 0f
+        nodes()
+            .mapNotNull { it.config.getOrNull(SemanticsProperties.VerticalScrollAxisRange) }
+            .maxOfOrNull { it.maxValue() } ?: 0f
 
     val width: Int get() = window.width
 

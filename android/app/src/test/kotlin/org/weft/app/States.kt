@@ -10,6 +10,7 @@ import org.weft.app.state.Origin
 import org.weft.app.state.Phase
 import org.weft.app.state.Problem
 import org.weft.app.state.ProblemKind
+import org.weft.app.state.Resolver
 import org.weft.app.state.Route
 import org.weft.app.state.Screen
 import org.weft.app.state.SettingRow
@@ -72,9 +73,12 @@ object States {
                     "wiki.corp.example",
                     Explanation(
                         "wiki.corp.example",
-                        listOf("The fallback suffix \"corp.example\" matches it: 10.0.0.53 are asked."),
+                        Resolver.Fallback("corp.example", listOf("10.0.0.53")),
                         Route.Inside,
-                        listOf("The host entry \"*.corp.example\" includes it: its addresses go into the tunnel."),
+                        listOf(
+                            "The fallback domain corp.example has its own resolvers.",
+                            "The split tunnel includes *.corp.example.",
+                        ),
                     ),
                 ),
         )

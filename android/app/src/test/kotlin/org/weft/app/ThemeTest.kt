@@ -11,7 +11,7 @@ import org.weft.app.ui.darkTones
 import org.weft.app.ui.lightColours
 import org.weft.app.ui.lightTones
 
-/** Text can be read by people who see little: at least 4.5 to 1 (WCAG 2.2, 1.4.3), outlines and icons 3 to 1 (1.4.11). */
+/** People who see little can read it: text at least 4.5 to 1 (WCAG 2.2, 1.4.3), shapes 3 to 1 (1.4.11). */
 class ThemeTest {
     private fun contrast(
         one: Color,

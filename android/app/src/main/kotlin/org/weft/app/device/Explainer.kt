@@ -1,9 +1,11 @@
 package org.weft.app.device
 
 import org.weft.app.state.Explanation
+import org.weft.app.state.Resolver
 import org.weft.app.state.Route
-import org.weft.core.HostRoute
+import org.weft.core.DnsSource
 import org.weft.core.Session
+import org.weft.core.Way
 import org.weft.core.WeftException
 
 /** Asks the core what becomes of a name. Where that depends on its addresses, and [mayAsk], it asks for them too. */
@@ -15,31 +17,20 @@ internal class Explainer(
 
     private suspend fun address(input: String): Explanation {
         val answer = core.explainAddress(input)
-        return Explanation(answer.address, emptyList(), route(answer.tunnelled), answer.why)
+        return Explanation(answer.address, null, route(answer.way), answer.why)
     }
 
     private suspend fun host(input: String): Explanation {
         val answer = core.explainHost(input)
-        // The core's first line says who resolves the name, those after it which way it goes.
-        val who = answer.why.take(1)
-        val why = answer.why.drop(1)
-        return when (answer.route) {
-            HostRoute.TUNNEL -> Explanation(answer.name, who, Route.Inside, why)
-            HostRoute.OUTSIDE, HostRoute.NO_TUNNEL -> Explanation(answer.name, who, Route.Outside, why)
-            HostRoute.BY_ADDRESS -> byAddress(answer.name, who, why)
-        }
-    }
-
-    private suspend fun byAddress(
-        name: String,
-        who: List<String>,
-        why: List<String>,
-    ): Explanation {
-        val addresses = if (mayAsk) listOf("A", "AAAA").flatMap { look(name, it) }.take(ADDRESSES) else emptyList()
-        val each = addresses.map { core.explainAddress(it) }
-        val ways = each.map { it.tunnelled }.toSet()
-        val lines = each.flatMap { address -> address.why.map { "${address.address}: $it" } }
-        return Explanation(name, who, ways.singleOrNull()?.let(::route) ?: Route.Unknown, why + lines)
+        val addresses =
+            if (answer.way == null && mayAsk) {
+                listOf("A", "AAAA").flatMap { look(answer.name, it) }.take(ADDRESSES).map { core.explainAddress(it) }
+            } else {
+                emptyList()
+            }
+        val way = answer.way ?: addresses.map { it.way }.toSet().singleOrNull()
+        val lines = addresses.flatMap { address -> address.why.map { "${address.address}: $it" } }
+        return Explanation(answer.name, resolver(answer.source), route(way), answer.why + lines)
     }
 
     /** The addresses of [name]; none where it does not resolve: that is no reason to explain nothing. */
@@ -53,7 +44,22 @@ internal class Explainer(
             emptyList()
         }
 
-    private fun route(tunnelled: Boolean) = if (tunnelled) Route.Inside else Route.Outside
+    private fun route(way: Way?): Route =
+        when (way) {
+            Way.TUNNEL -> Route.Inside
+            Way.OUTSIDE -> Route.Outside
+            Way.BLOCKED -> Route.Blocked
+            null -> Route.Unknown
+        }
+
+    private fun resolver(source: DnsSource?): Resolver =
+        when (source) {
+            is DnsSource.Doh -> Resolver.Gateway
+            is DnsSource.Fallback -> Resolver.Fallback(source.suffix, source.servers)
+            is DnsSource.Plain -> Resolver.Tunnel(source.servers)
+            is DnsSource.System, is DnsSource.Portal, null -> Resolver.Network
+            is DnsSource.Local, is DnsSource.Hosts, is DnsSource.Cache, is DnsSource.Refused -> Resolver.Weft
+        }
 
     private companion object {
         /** More addresses than a screen holds tell nobody more. */

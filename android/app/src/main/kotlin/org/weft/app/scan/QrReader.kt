@@ -18,8 +18,8 @@ class QrReader {
     private var pixels = ByteArray(0)
 
     /**
-     * The text of the code in the picture, or null where there is none. [luma] holds [height] lines, [stride] bytes from
-     * one to the next, of which [width] are a picture's.
+     * The text of the code in the picture, or null where there is none. [luma] holds [height] lines, [stride] bytes
+     * from one to the next, of which [width] are a picture's.
      */
     fun read(
         luma: ByteBuffer,

@@ -196,7 +196,7 @@ private class OpenCamera(
         }
 
     companion object {
-        /** 4:3 as sensors have it, a size that every camera offers, and ample for a code that fills half the picture. */
+        /** 4:3 as sensors have it, offered by every camera, and ample for a code that fills half of it. */
         const val WIDTH = 640
         const val HEIGHT = 480
 

@@ -121,14 +121,45 @@ enum class CameraTrouble { None, Denied, Failed }
 /** What becomes of a name or an address. */
 data class Explanation(
     val input: String,
-    /** Who resolves it, and by which entry of which list; empty for an address. */
-    val resolution: List<String>,
+    /** Who looks it up; null for an address. */
+    val resolver: Resolver?,
     val route: Route,
+    /** The core's reasons, a sentence each. */
     val reasons: List<String>,
 )
 
+/** Who looks a name up. */
+sealed interface Resolver {
+    data object Gateway : Resolver
+
+    /** Private resolvers; none named: those of the network that the device is on. */
+    data class Fallback(
+        val suffix: String,
+        val servers: List<String>,
+    ) : Resolver
+
+    /** Plain resolvers inside the tunnel. */
+    data class Tunnel(
+        val servers: List<String>,
+    ) : Resolver
+
+    data object Weft : Resolver
+
+    /** The resolvers of the network that the device is on, past Weft. */
+    data object Network : Resolver
+}
+
 /** Where traffic goes. */
-enum class Route { Inside, Outside, Unknown }
+enum class Route {
+    Inside,
+    Outside,
+
+    /** Nowhere: the tunnel alone may carry it, and cannot. */
+    Blocked,
+
+    /** As each address does. */
+    Unknown,
+}
 
 /** The page that explains a name. */
 data class ExplainState(

@@ -65,7 +65,7 @@ private fun Answer(answer: Explanation) {
         }
         Text(stringResource(words.more, answer.input), style = MaterialTheme.typography.bodyLarge)
     }
-    if (answer.resolution.isNotEmpty()) Lines(stringResource(R.string.explain_who), answer.resolution)
+    answer.resolver?.let { Lines(stringResource(R.string.explain_who), listOf(it.sentence())) }
     if (answer.reasons.isNotEmpty()) Lines(stringResource(R.string.explain_why), answer.reasons)
 }
 
@@ -84,6 +84,7 @@ private fun Route.words(): Words =
     when (this) {
         Route.Inside -> Words(R.string.explain_inside, R.string.explain_inside_text)
         Route.Outside -> Words(R.string.explain_outside, R.string.explain_outside_text)
+        Route.Blocked -> Words(R.string.explain_blocked, R.string.explain_blocked_text)
         Route.Unknown -> Words(R.string.explain_unknown, R.string.explain_unknown_text)
     }
 
@@ -91,6 +92,7 @@ private fun Route.icon(): Int =
     when (this) {
         Route.Inside -> R.drawable.ic_shield
         Route.Outside -> R.drawable.ic_shield_off
+        Route.Blocked -> R.drawable.ic_blocked
         Route.Unknown -> R.drawable.ic_search
     }
 
@@ -98,6 +100,6 @@ private fun Route.icon(): Int =
 private fun Route.ink(): Ink =
     when (this) {
         Route.Inside -> LocalTones.current.good
-        Route.Outside -> LocalTones.current.care
+        Route.Outside, Route.Blocked -> LocalTones.current.care
         Route.Unknown -> Ink(MaterialTheme.colorScheme.surfaceContainer, MaterialTheme.colorScheme.onSurface)
     }

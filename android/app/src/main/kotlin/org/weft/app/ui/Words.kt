@@ -11,6 +11,7 @@ import org.weft.app.state.Origin
 import org.weft.app.state.Phase
 import org.weft.app.state.Problem
 import org.weft.app.state.ProblemKind
+import org.weft.app.state.Resolver
 import org.weft.app.state.Warning
 
 /** A short text and what to say beside it, as the ids of two strings. */
@@ -109,6 +110,22 @@ fun Warning.sentence(): String =
         is Warning.MissingApps -> stringResource(R.string.warning_missing, apps.joinToString())
         Warning.StateLost -> stringResource(R.string.warning_lost)
         is Warning.Panicked -> stringResource(R.string.warning_panicked, detail)
+    }
+
+/** Who looks a name up, in a sentence. */
+@Composable
+fun Resolver.sentence(): String =
+    when (this) {
+        Resolver.Gateway -> stringResource(R.string.resolver_gateway)
+        is Resolver.Fallback ->
+            if (servers.isEmpty()) {
+                stringResource(R.string.resolver_fallback_network, suffix)
+            } else {
+                stringResource(R.string.resolver_fallback, suffix, servers.joinToString())
+            }
+        is Resolver.Tunnel -> stringResource(R.string.resolver_tunnel, servers.joinToString())
+        Resolver.Weft -> stringResource(R.string.resolver_weft)
+        Resolver.Network -> stringResource(R.string.resolver_network)
     }
 
 /** A mode's name and what it does, as the ids of two strings. */
