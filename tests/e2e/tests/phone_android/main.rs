@@ -193,3 +193,20 @@ fn a_phone_whose_consent_is_taken_away_lets_go_and_connects_again_when_it_is_ask
         Ok(())
     });
 }
+
+#[test]
+fn a_plan_that_comes_while_no_service_runs_starts_one() {
+    netlab::run_within(DEADLINE, |lab| {
+        let world = World::new(lab)?;
+        let mut phone = world.connected()?;
+        assert_eq!(phone.tell("destroy")?["service"], false);
+        world.gateway.set_profile(r#"{"include": [{"address": "203.0.113.80"}]}"#)?;
+        phone.tell("refresh")?;
+        let state = phone.wait("the service runs again", |now| now["service"] == true)?;
+        phone.wait_for_page(&format!("http://{WEB}/"), &GATEWAY.to_string())?;
+        phone.wait("the plan is in force", |now| {
+            now["interfaces"].as_u64() > state["interfaces"].as_u64() || now["excluded"] == 0
+        })?;
+        Ok(())
+    });
+}

@@ -74,8 +74,8 @@ data class UnderlyingNetwork(
 }
 
 /**
- * Follows the network that the device uses besides VPNs, and tells of each one that differs from the last. From API 31 the
- * system names the best one; before, the best of all is picked here.
+ * Follows the network that the device uses besides VPNs, and tells of each one that differs from the last. From API 31
+ * the system names the best one; before, the best of all is picked here.
  */
 class NetworkWatch(
     private val connectivity: ConnectivityManager,

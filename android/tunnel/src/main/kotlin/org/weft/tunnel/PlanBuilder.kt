@@ -13,8 +13,8 @@ import java.net.InetAddress
  * - API 33 and later take excludes; earlier ones take their complement, which the core has worked out.
  * - Apps that are not installed are passed over and named in the answer: a list for a whole organisation names more
  *   than one phone has.
- * - Weft's own package is never excluded: its sockets are protected one by one, and the rest of it (a help page) is like
- *   any other app.
+ * - Weft's own package is never excluded: its sockets are protected one by one, and the rest of it (a help page) is
+ *   like any other app.
  *
  * @param api the system's API level
  * @param self the app's own package name

@@ -56,8 +56,8 @@ class SecretStore(
     private val keys: KeySource = KeystoreKey(),
 ) {
     /**
-     * What is stored under [name], or null. A file that the key does not open (it was damaged, or the key is gone with a
-     * restored backup) is put aside under another name and counts as absent, told by [onLost].
+     * What is stored under [name], or null. A file that the key does not open (it was damaged, or the key is gone with
+     * a restored backup) is put aside under another name and counts as absent, told by [onLost].
      *
      * @throws IOException the storage or the key store fails
      */

@@ -6,6 +6,7 @@ import android.net.ConnectivityManager
 import android.net.VpnService
 import android.provider.Settings
 import kotlinx.coroutines.CancellationException
+import kotlinx.coroutines.CoroutineExceptionHandler
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Deferred
 import kotlinx.coroutines.Dispatchers
@@ -29,8 +30,9 @@ import org.weft.core.WeftException
 import java.io.File
 
 /**
- * The tunnel of this app: owns the core's session, applies its plans by the service, and tells one [state]. There is one in
- * a process, whether the service runs or not. Nothing here throws but what says so; what goes wrong is part of the state.
+ * The tunnel of this app: owns the core's session, applies its plans by the service, and tells one [state]. There is
+ * one in a process, whether the service runs or not. Nothing here throws but what says so; what goes wrong is part of
+ * the state.
  */
 class Tunnel internal constructor(
     private val context: Context,
@@ -42,7 +44,8 @@ class Tunnel internal constructor(
     val state: StateFlow<TunnelState> = mutable.asStateFlow()
 
     private val serial = Dispatchers.Default.limitedParallelism(1)
-    private val scope = CoroutineScope(SupervisorJob() + serial)
+    private val unforeseen = CoroutineExceptionHandler { _, error -> failed(error) }
+    private val scope = CoroutineScope(SupervisorJob() + serial + unforeseen)
     private val target = TargetStore(options.folder)
     private val networks = Channel<UnderlyingNetwork>(Channel.CONFLATED)
     private val watch =
@@ -87,9 +90,7 @@ class Tunnel internal constructor(
     fun connect(): Consent {
         val consent = consent()
         if (consent is Consent.Granted) {
-            context.startForegroundService(
-                Intent(context, WeftVpnService::class.java).setAction(WeftVpnService.ACTION_CONNECT),
-            )
+            startService()
         } else {
             mutable.update { it.copy(problem = TunnelProblem.ConsentMissing) }
         }
@@ -185,6 +186,22 @@ class Tunnel internal constructor(
         }
     }
 
+    /** The system does not let the service into the foreground. */
+    internal fun refusedForeground(error: RuntimeException) {
+        val problem = TunnelProblem.Refused("the system does not start the VPN: ${error.message}")
+        mutable.update { it.copy(problem = problem) }
+    }
+
+    /** False where the system lets no service start now: from API 31 on, from the background. */
+    private fun startService(): Boolean =
+        try {
+            val intent = Intent(context, WeftVpnService::class.java).setAction(WeftVpnService.ACTION_CONNECT)
+            context.startForegroundService(intent) != null
+        } catch (error: IllegalStateException) {
+            refusedForeground(error)
+            false
+        }
+
     private suspend fun bringUp() {
         want(true)
         // What the core holds in force already, the new service has to make anew.
@@ -233,6 +250,8 @@ class Tunnel internal constructor(
     }
 
     private suspend fun apply(plan: Plan) {
+        // The core connects by itself where the profile says so; the service then takes the plan up in attach().
+        if (plan.`interface` != null && vpn == null && mayStart() && startService()) return
         val failure =
             try {
                 val core = core()
@@ -249,6 +268,8 @@ class Tunnel internal constructor(
         onCore { it.acknowledgePlan(plan.number, failure) }
         finishWhereDown()
     }
+
+    private fun mayStart() = state.value.problem != TunnelProblem.Revoked && VpnService.prepare(context) == null
 
     private fun warnOf(
         plan: Plan,
@@ -305,6 +326,9 @@ class Tunnel internal constructor(
     }
 
     private fun warn(warning: TunnelWarning) = mutable.update { it.copy(warnings = it.warnings + warning) }
+
+    /** What nobody foresaw is shown, too: an app that crashes leaves no tunnel at all. */
+    private fun failed(error: Throwable) = mutable.update { it.copy(problem = TunnelProblem.CoreFailed("$error")) }
 
     private fun refused(error: WeftException) =
         mutable.update { it.copy(problem = TunnelProblem.Refused(error.detailText())) }

@@ -52,7 +52,7 @@ class WakeWatch(
     }
 
     companion object {
-        /** The age at which a mapping of a NAT may be gone, in milliseconds (RFC 4787, section 4.3, has 2 min as least). */
+        /** The age at which a careless NAT forgets a mapping, in milliseconds (RFC 4787, section 4.3, asks for 2 min). */
         const val LONG_MS = 30_000L
     }
 }

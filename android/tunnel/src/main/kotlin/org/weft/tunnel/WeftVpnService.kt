@@ -31,15 +31,21 @@ class WeftVpnService : VpnService() {
     override fun onBind(intent: Intent?): IBinder? = super.onBind(intent)
 
     /**
-     * Started by the app ([ACTION_CONNECT]), by the system because the VPN is always-on ([SERVICE_INTERFACE]), or by the
-     * system after the process died (no intent at all): then the state that was wanted is taken up again.
+     * Started by the app ([ACTION_CONNECT]), by the system because the VPN is always-on ([SERVICE_INTERFACE]), or by
+     * the system after the process died (no intent at all): then the state that was wanted is taken up again.
      */
     override fun onStartCommand(
         intent: Intent?,
         flags: Int,
         startId: Int,
     ): Int {
-        showForeground()
+        try {
+            showForeground()
+        } catch (error: IllegalStateException) {
+            return refused(error)
+        } catch (error: SecurityException) {
+            return refused(error)
+        }
         val cause =
             when {
                 intent?.action == ACTION_CONNECT -> StartCause.USER
@@ -65,6 +71,12 @@ class WeftVpnService : VpnService() {
         drawing?.cancel()
         tunnel.detach(side)
         super.onDestroy()
+    }
+
+    private fun refused(error: RuntimeException): Int {
+        tunnel.refusedForeground(error)
+        stopSelf()
+        return START_NOT_STICKY
     }
 
     private fun finish() {

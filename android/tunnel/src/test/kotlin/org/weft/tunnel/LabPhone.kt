@@ -28,9 +28,9 @@ import java.net.ServerSocket
 import java.net.SocketTimeoutException
 
 /**
- * A phone on a host of the network laboratory: the library with the real core and real TUN devices, told what to do over a
- * connection from the test that built the laboratory (tests/e2e/tests/phone_android.rs). One line is one command, with
- * one line of JSON for an answer. Without WEFT_PHONE_PORT there is nobody to listen to.
+ * A phone on a host of the network laboratory: the library with the real core and real TUN devices, told what to do
+ * over a connection from the test that built the laboratory (tests/e2e/tests/phone_android). One line is one command,
+ * with one line of JSON for an answer. Without WEFT_PHONE_PORT there is nobody to listen to.
  */
 @RunWith(RobolectricTestRunner::class)
 @Config(application = TestApplication::class, shadows = [ShadowBuilder::class, ShadowVpn::class])
@@ -98,10 +98,9 @@ class LabPhone {
             "network" -> use(JSONObject(rest))
             "lose" -> network?.let { TestNetworks(application).lose(it) }
             "enrol" -> runBlocking { tunnel.enrol(parseEnrolmentLink(rest)) }
-            "connect" -> {
-                check(tunnel.connect() is Consent.Granted)
-                start(shadowOf(application).nextStartedService)
-            }
+            "connect" -> check(tunnel.connect() is Consent.Granted)
+            "refresh" -> runBlocking { tunnel.core().refreshProfile() }
+            "destroy" -> service = service!!.destroy().let { null }
             "disconnect" -> runBlocking { tunnel.disconnect() }
             "always-on" -> start(Intent(VpnService.SERVICE_INTERFACE))
             "restart" -> start(null)
@@ -114,6 +113,7 @@ class LabPhone {
         }
         system.showResolvers()
         destroyWhereStopped()
+        shadowOf(application).nextStartedService?.let(::start)
     }
 
     /** As the system does it: a service that runs already is only told. */

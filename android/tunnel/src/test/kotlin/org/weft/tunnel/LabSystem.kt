@@ -3,8 +3,8 @@ package org.weft.tunnel
 import java.io.File
 
 /**
- * What Android does below a VPN service, on a Linux host of its own: interfaces out of what the builder holds, routes that
- * everybody but the protected sockets takes, and the resolvers that programs ask.
+ * What Android does below a VPN service, on a Linux host of its own: interfaces out of what the builder holds, routes
+ * that everybody but the protected sockets takes, and the resolvers that programs ask.
  *
  * Each interface is a TUN device; its routes stand in a table that a rule shows to every socket without [MARK]. A new
  * one takes the place of the last, which vanishes with its descriptor.

@@ -69,7 +69,8 @@ class NetworkWatchTest {
         networks.use(mobile)
         networks.use(home)
         assertEquals(listOf(mobile.network, home.network), told.map { it.network })
-        networks.tell { it.onCapabilitiesChanged(home.network, Description(1, v4 = routes, v6 = routes, validated = false).capabilities) }
+        val broken = Description(1, v4 = routes, v6 = routes, validated = false)
+        networks.tell { it.onCapabilitiesChanged(home.network, broken.capabilities) }
         assertEquals("Wi-Fi that leads nowhere", mobile.network, told.last().network)
         networks.tell { it.onCapabilitiesChanged(home.network, home.capabilities) }
         networks.lose(home)

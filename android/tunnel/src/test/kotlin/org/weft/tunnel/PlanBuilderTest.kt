@@ -66,7 +66,8 @@ class PlanBuilderTest {
     }
 
     @Test
-    fun beforeApi29NothingIsSaidOfMeteredness() = assertEquals(emptyList<String>(), put(Plans.exclude, 28).of("metered"))
+    fun beforeApi29NothingIsSaidOfMeteredness() =
+        assertEquals(emptyList<String>(), put(Plans.exclude, 28).of("metered"))
 
     @Test
     fun appsThatAreNotInstalledAreNamedAndPassedOver() {

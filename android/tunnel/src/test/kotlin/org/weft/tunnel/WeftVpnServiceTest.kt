@@ -99,6 +99,16 @@ class WeftVpnServiceTest {
     }
 
     @Test
+    fun aForegroundThatTheSystemRefusesIsShownAndNoCrash() {
+        val service = Robolectric.buildService(WeftVpnService::class.java).create().get()
+        shadowOf(service).setThrowInStartForeground(SecurityException("not now"))
+        val started = service.onStartCommand(Intent(WeftVpnService.ACTION_CONNECT), 0, 1)
+        assertEquals(Service.START_NOT_STICKY, started)
+        assertTrue(shadowOf(service).isStoppedBySelf)
+        assertTrue("not now" in (tunnel.state.value.problem as TunnelProblem.Refused).detail)
+    }
+
+    @Test
     fun anUnregisteredDeviceSaysSoAndTheServiceGoes() {
         val service = start(Intent(WeftVpnService.ACTION_CONNECT)).get()
         eventually("the service has ended itself") { shadowOf(service).isStoppedBySelf }
