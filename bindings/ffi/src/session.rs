@@ -283,7 +283,13 @@ impl Session {
 
 impl Session {
     async fn guard<T>(&self, work: impl Future<Output = Result<T, WeftError>>) -> Result<T, WeftError> {
-        self.inner.panics.guard_async(work).await
+        match self.inner.panics.guard_async(work).await {
+            // What is under way while the session ends finds the core stopped.
+            Err(WeftError::Internal { .. }) if *self.inner.life.borrow() != Life::Open => {
+                Err(WeftError::closed("the session"))
+            }
+            result => result,
+        }
     }
 }
 
