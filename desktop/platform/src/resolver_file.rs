@@ -25,6 +25,9 @@ pub(crate) trait FileHost: Send {
     /// Puts `state` there, in one step where the system lets it.
     fn store(&mut self, state: &Before) -> Result<(), PlatformError>;
 
+    /// Removes what a [`FileHost::store`] that was killed left beside the file.
+    fn tidy(&mut self);
+
     /// As [`Dns::watch`].
     fn watch(&self, tell: Box<dyn Fn() + Send + Sync>) -> Result<Watch, PlatformError>;
 
@@ -94,6 +97,7 @@ impl<H: FileHost> ResolverFile<H> {
 
     /// As [`Dns::restore`].
     pub(crate) fn restore_change(&mut self, change: &FileChange) -> Result<Restored, PlatformError> {
+        self.0.tidy();
         let now = self.0.load()?;
         if change.written.is_empty() || same(&now, &change.before) {
             return Ok(Restored::Unchanged);

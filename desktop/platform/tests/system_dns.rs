@@ -5,13 +5,13 @@
 mod common;
 
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use common::proxy::Proxy;
-use common::systemd::Systemd;
 use netlab::services::{Bus, NetworkManager, Resolved};
 use netlab::topology::{LAN, ROUTER};
 use netlab::{Component, Host, Topology, eventually};
@@ -150,33 +150,8 @@ fn resolved_leads_names_by_a_link_of_wefts_own() {
         assert_eq!(description.place, "the link weft-dns of systemd-resolved");
         assert!(description.warnings[0].contains("names under corp"), "{description:?}");
 
-        // What another program takes away is missed, and comes again.
-        device.host.run(["resolvectl", "revert", "weft-dns"])?;
-        is_told(&told)?;
-        assert!(matches!(device.standing(&record)?, DnsStanding::Replaced { .. }));
-        device.apply(&mut record)?;
-        assert_eq!(device.standing(&record)?, DnsStanding::InForce);
-        while told.try_recv().is_ok() {}
-        resolved.stop()?;
-        is_told(&told)?;
-        assert_eq!(device.standing(&record)?, DnsStanding::Away);
-        resolved.restart()?;
-        is_told(&told)?;
-        device.apply(&mut record)?;
-        assert!(device.look_up("again.example")?.contains(Proxy::ANSWER));
-
-        // The tunnel's interface takes over, and the other link goes.
-        let address = vec!["172.16.0.2/32".parse().unwrap()];
-        let interface = InterfacePlan { addresses: address, mtu: 1280, metered: false };
-        let tun = &mut device.platform.tun;
-        let _packets = device.host.inside(|| tun.ensure(&interface))??;
-        device.apply(&mut record)?;
-        assert_eq!(device.standing(&record)?, DnsStanding::InForce);
-        assert!(device.host.run(["resolvectl", "dns", "weft0"])?.stdout.contains("127.0.2.2"));
-        assert!(device.host.run(["ip", "link", "show", "weft-dns"]).is_err());
-        eventually(SOON, "resolved leads names by weft0", || {
-            device.look_up("third.example").is_ok_and(|said| said.contains(Proxy::ANSWER))
-        })?;
+        is_missed_and_comes_again(&mut device, &mut resolved, &mut record, &told)?;
+        let _packets = moves_to_the_tunnels_interface(&mut device, &mut record)?;
 
         // Somebody puts a file of resolvers in the stub's place: other means are called for.
         device
@@ -191,6 +166,45 @@ fn resolved_leads_names_by_a_link_of_wefts_own() {
         assert_eq!(device.system(None)?, former);
         Ok(())
     });
+}
+
+/// What another program takes away, or resolved takes along, is missed, and comes again.
+fn is_missed_and_comes_again(
+    device: &mut Device,
+    resolved: &mut Resolved,
+    record: &mut DnsRecord,
+    told: &Receiver<()>,
+) -> Result<()> {
+    device.host.run(["resolvectl", "revert", "weft-dns"])?;
+    is_told(told)?;
+    assert!(matches!(device.standing(record)?, DnsStanding::Replaced { .. }));
+    device.apply(record)?;
+    assert_eq!(device.standing(record)?, DnsStanding::InForce);
+    while told.try_recv().is_ok() {}
+    resolved.stop()?;
+    is_told(told)?;
+    assert_eq!(device.standing(record)?, DnsStanding::Away);
+    resolved.restart()?;
+    is_told(told)?;
+    device.apply(record)?;
+    assert!(device.look_up("again.example")?.contains(Proxy::ANSWER));
+    Ok(())
+}
+
+/// The tunnel's interface takes over, and the other link goes. Gives the interface's packets, which it lives by.
+fn moves_to_the_tunnels_interface(device: &mut Device, record: &mut DnsRecord) -> Result<Option<OwnedFd>> {
+    let address = vec!["172.16.0.2/32".parse().unwrap()];
+    let interface = InterfacePlan { addresses: address, mtu: 1280, metered: false };
+    let tun = &mut device.platform.tun;
+    let packets = device.host.inside(|| tun.ensure(&interface))??;
+    device.apply(record)?;
+    assert_eq!(device.standing(record)?, DnsStanding::InForce);
+    assert!(device.host.run(["resolvectl", "dns", "weft0"])?.stdout.contains("127.0.2.2"));
+    assert!(device.host.run(["ip", "link", "show", "weft-dns"]).is_err());
+    eventually(SOON, "resolved leads names by weft0", || {
+        device.look_up("third.example").is_ok_and(|said| said.contains(Proxy::ANSWER))
+    })?;
+    Ok(packets)
 }
 
 #[test]
@@ -258,10 +272,9 @@ fn resolveds_global_settings_lead_names_and_go() {
 fn resolveds_global_settings_are_read_and_forgotten_by_restarts() {
     netlab::run(|lab| {
         let topology = Topology::standard(lab)?;
-        let (_bus, resolved) = with_resolved(&topology)?;
+        let (bus, resolved) = with_resolved(&topology)?;
         let resolved = Arc::new(Mutex::new(resolved));
-        let theirs = Arc::clone(&resolved);
-        let systemd = Systemd::start(&topology.device, move || theirs.lock().unwrap().restart())?;
+        let systemd = bus.systemd(Arc::clone(&resolved))?;
         let mut device = Device::new(&topology.device)?;
         let _proxy = Proxy::start(&topology.device)?;
         let former = device.system(None)?;
@@ -277,17 +290,17 @@ fn resolveds_global_settings_are_read_and_forgotten_by_restarts() {
         is_led(&device)?;
         assert_eq!(mode(&device.host, DROP_IN)?, "644");
         assert_eq!(device.system(Some(&record))?, former);
-        assert_eq!(systemd.restarted(), ["systemd-resolved.service"]);
+        assert_eq!(systemd.restarts(), ["systemd-resolved.service"]);
         // What holds is not read again.
         device.apply(&mut record)?;
-        assert_eq!(systemd.restarted(), [""; 0]);
+        assert_eq!(systemd.restarts(), [""; 0]);
 
         assert_eq!(device.restore_elsewhere(&record)?, Restored::Restored);
         assert!(device.host.read_file(DROP_IN).is_err());
         eventually(SOON, "resolved has forgotten the drop-in", || {
             device.look_up("intranet.corp").is_ok_and(|said| said.contains(&LAN.to_string()))
         })?;
-        assert_eq!(systemd.restarted(), ["systemd-resolved.service"]);
+        assert_eq!(systemd.restarts(), ["systemd-resolved.service"]);
         assert_eq!(device.restore_elsewhere(&record)?, Restored::Unchanged);
 
         // While it is away nobody needs to restart it: it reads the drop-in when it comes.

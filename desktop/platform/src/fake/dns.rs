@@ -184,6 +184,8 @@ impl FileHost for FakeFile {
         Ok(())
     }
 
+    fn tidy(&mut self) {}
+
     fn watch(&self, tell: Box<dyn Fn() + Send + Sync>) -> Result<Watch, PlatformError> {
         let mut inner = self.system.lock();
         let number = inner.next_watcher;

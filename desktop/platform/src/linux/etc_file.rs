@@ -206,6 +206,11 @@ impl FileHost for EtcFile {
         self.write(state).map_err(|error| self.error("cannot be written", &error))
     }
 
+    fn tidy(&mut self) {
+        // Where it cannot be removed, it stays: the settings are what counts.
+        let _ = fs::remove_file(self.staging());
+    }
+
     fn watch(&self, tell: Box<dyn Fn() + Send + Sync>) -> Result<Watch, PlatformError> {
         dns::watch::start(self.path.clone(), tell)
     }

@@ -3,7 +3,6 @@
 
 pub(crate) mod net;
 pub(crate) mod proxy;
-pub(crate) mod systemd;
 
 use anyhow::Result;
 use ipnet::IpNet;

@@ -5,6 +5,7 @@ mod bus;
 mod network_manager;
 mod resolved;
 mod servers;
+mod systemd;
 mod zones;
 
 pub use authority::{Authority, Identity};
@@ -12,6 +13,7 @@ pub use bus::Bus;
 pub use network_manager::NetworkManager;
 pub use resolved::Resolved;
 pub use servers::Named;
+pub use systemd::Systemd;
 pub use zones::{Denial, Zone};
 
 use std::fmt::Display;

@@ -195,6 +195,7 @@ impl LinuxDns {
     /// The drop-in goes first, and resolved is restarted then. So it is what resolved has that tells whether the restore
     /// is done, however far an earlier one came.
     fn restore_drop_in(&mut self, file: &FileChange) -> Result<Restored, PlatformError> {
+        self.drop_in.0.tidy();
         let now = self.drop_in.0.load()?;
         let is_before = now == file.before;
         let is_foreign = !is_before && now != Before::Absent && !resolv_conf::is_ours(now.content());

@@ -1,12 +1,15 @@
-//! A stand-in of systemd on a host's message bus: it has systemd's name and restarts one unit when it is asked to.
+//! A stand-in of systemd on a host's message bus: it has systemd's name and restarts systemd-resolved when it is asked to.
 
 use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use netlab::Host;
+
+use super::{Bus, Resolved};
 
 const SOCKET: &str = "/run/dbus/system_bus_socket";
 const NAME: &str = "org.freedesktop.systemd1";
@@ -21,41 +24,50 @@ const REPLY_SERIAL: u8 = 5;
 const DESTINATION: u8 = 6;
 const SENDER: u8 = 7;
 
-/// Runs until it is dropped.
-pub(crate) struct Systemd {
+/// Answers until it is dropped.
+#[derive(Debug)]
+pub struct Systemd {
     stream: UnixStream,
     thread: Option<JoinHandle<()>>,
-    restarted: Receiver<String>,
+    restarts: Receiver<String>,
 }
 
-impl Systemd {
-    /// Takes systemd's name on the host's bus. `restart` is called, after the answer, for each unit that is to be
-    /// restarted, as systemd does its jobs.
-    pub(crate) fn start(host: &Host, restart: impl FnMut() -> Result<()> + Send + 'static) -> Result<Self> {
-        let mut stream = host.inside(|| UnixStream::connect(SOCKET))??;
+impl Bus {
+    /// Takes systemd's name on the bus. After its answer to a call of `RestartUnit`, as systemd does its jobs, it
+    /// restarts this resolved.
+    ///
+    /// # Errors
+    ///
+    /// When the bus refuses.
+    pub fn systemd(&self, resolved: Arc<Mutex<Resolved>>) -> Result<Systemd> {
+        let mut stream = self.host.inside(|| UnixStream::connect(SOCKET))??;
         greet(&mut stream)?;
         call(&mut stream, 1, "Hello", &[])?;
         call(&mut stream, 2, "RequestName", &[string(NAME), number(0)])?;
-        let (tell, restarted) = mpsc::channel();
+        let (tell, restarts) = mpsc::channel();
         let theirs = stream.try_clone()?;
+        let restart = move || resolved.lock().unwrap_or_else(PoisonError::into_inner).restart();
         let thread = std::thread::spawn(move || {
             if let Err(error) = serve(theirs, restart, &tell) {
-                // The end of the stream is how it is stopped.
+                // The end of the stream, too, is how it is stopped.
                 eprintln!("the stand-in of systemd ends: {error:#}");
             }
         });
-        Ok(Self { stream, thread: Some(thread), restarted })
+        Ok(Systemd { stream, thread: Some(thread), restarts })
     }
+}
 
-    /// The units that were restarted so far.
-    pub(crate) fn restarted(&self) -> Vec<String> {
-        self.restarted.try_iter().collect()
+impl Systemd {
+    /// The units that it was asked to restart, since this was last called.
+    #[must_use]
+    pub fn restarts(&self) -> Vec<String> {
+        self.restarts.try_iter().collect()
     }
 }
 
 impl Drop for Systemd {
     fn drop(&mut self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        let _ = self.stream.shutdown(Shutdown::Both);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -71,7 +83,7 @@ fn greet(stream: &mut UnixStream) -> Result<()> {
     while !line.ends_with(b"\r\n") {
         let mut byte = [0];
         stream.read_exact(&mut byte)?;
-        line.push(byte[0]);
+        line.extend(byte);
     }
     ensure!(line.starts_with(b"OK "), "{}", line.escape_ascii());
     Ok(stream.write_all(b"BEGIN\r\n")?)
@@ -116,12 +128,13 @@ fn message(kind: u8, serial: u32, fields: &[(u8, Value)], body: &[Value]) -> Vec
     }
     if !signature.is_empty() {
         pad(&mut header, 8);
-        header.extend([8, 1, b'g', 0, signature.len() as u8]);
+        header.extend([8, 1, b'g', 0, u8::try_from(signature.len()).unwrap_or(u8::MAX)]);
         header.extend_from_slice(&signature);
         header.push(0);
     }
     let mut bytes = vec![b'l', kind, 0, 1];
-    for number in [content.len() as u32, serial, header.len() as u32] {
+    let length = |bytes: &Vec<u8>| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    for number in [length(&content), serial, length(&header)] {
         bytes.extend(number.to_le_bytes());
     }
     bytes.extend_from_slice(&header);
@@ -160,39 +173,64 @@ struct Incoming {
     body: Vec<u8>,
 }
 
+/// What has not been read yet of some bytes.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length).context("a message that is cut off")?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn number(&mut self) -> Result<u32> {
+        Ok(u32::from_le_bytes(self.take(4)?.try_into()?))
+    }
+
+    /// A text with the byte of zero that ends it.
+    fn text(&mut self) -> Result<String> {
+        let length = self.number()? as usize;
+        let text = String::from_utf8_lossy(self.take(length)?).into_owned();
+        self.take(1)?;
+        Ok(text)
+    }
+}
+
 fn read(stream: &mut UnixStream) -> Result<Incoming> {
     let mut start = [0; 16];
     stream.read_exact(&mut start)?;
-    let word = |at: usize| u32::from_le_bytes([start[at], start[at + 1], start[at + 2], start[at + 3]]);
-    ensure!(start[0] == b'l', "a message of the other byte order");
-    let mut fields = vec![0; (word(12) as usize).next_multiple_of(8)];
+    let mut head = Reader(&start);
+    let kind = match head.take(4)? {
+        [b'l', kind, ..] => *kind,
+        other => bail!("a message of the other byte order: {other:?}"),
+    };
+    let (body, serial, length) = (head.number()?, head.number()?, head.number()? as usize);
+    let mut fields = vec![0; length.next_multiple_of(8)];
     stream.read_exact(&mut fields)?;
-    let mut incoming = Incoming { kind: start[1], serial: word(8), ..Incoming::default() };
-    incoming.body = vec![0; word(4) as usize];
+    let mut incoming = Incoming { kind, serial, body: vec![0; body as usize], ..Incoming::default() };
     stream.read_exact(&mut incoming.body)?;
-    let mut at = 0;
-    while at + 4 < word(12) as usize {
-        let (code, signature) = (fields[at], fields[at + 2]);
-        at += 4;
-        if signature == b'g' {
-            at += usize::from(fields[at]) + 2;
-        } else {
-            let value = u32::from_le_bytes(fields.get(at..at + 4).context("a field")?.try_into()?);
-            at += 4;
-            if signature == b'u' {
-                incoming.reply_to = (code == REPLY_SERIAL).then_some(value).or(incoming.reply_to);
-            } else {
-                let text = fields.get(at..at + value as usize).context("a text")?;
-                let text = String::from_utf8_lossy(text).into_owned();
-                at += value as usize + 1;
-                match code {
+    let mut rest = Reader(&fields);
+    while let Ok([code, 1, signature, 0]) = rest.take(4) {
+        match signature {
+            b'g' => {
+                let length = rest.take(1)?.first().map_or(0, |length| usize::from(*length));
+                rest.take(length + 1)?;
+            }
+            b'u' => {
+                let value = rest.number()?;
+                incoming.reply_to = (*code == REPLY_SERIAL).then_some(value).or(incoming.reply_to);
+            }
+            _ => {
+                let text = rest.text()?;
+                match *code {
                     MEMBER => incoming.member = text,
                     SENDER => incoming.sender = text,
                     _ => {}
                 }
             }
         }
-        at = at.next_multiple_of(8);
+        let read = fields.len() - rest.0.len();
+        rest.take(read.next_multiple_of(8) - read)?;
     }
     Ok(incoming)
 }
@@ -210,13 +248,10 @@ fn serve(
         let mut fields =
             vec![(REPLY_SERIAL, number(incoming.serial)), (DESTINATION, string(&incoming.sender))];
         if incoming.member == "RestartUnit" {
+            let _ = tell.send(Reader(&incoming.body).text()?);
             let job = text(b'o', "/org/freedesktop/systemd1/job/1");
             stream.write_all(&message(REPLY, serial, &fields, &[job]))?;
             restart()?;
-            // The first argument is the unit.
-            let length = incoming.body.first().map_or(0, |length| usize::from(*length));
-            let unit = incoming.body.get(4..4 + length).context("a unit")?;
-            let _ = tell.send(String::from_utf8_lossy(unit).into_owned());
         } else {
             fields.push((ERROR_NAME, string("org.freedesktop.DBus.Error.UnknownMethod")));
             stream.write_all(&message(ERROR, serial, &fields, &[string("it is a stand-in")]))?;
