@@ -56,7 +56,8 @@ dependencies {
 
 // The tests load the core that is built for this machine, and leave the pictures that they draw.
 tasks.withType<Test>().configureEach {
+    // Robolectric reaches into java.io for the descriptors of Android's files.
+    jvmArgs("--add-opens=java.base/java.io=ALL-UNNAMED")
     systemProperty("jna.library.path", rootProject.file("../target/debug").path)
-    systemProperty("weft.app", projectDir.path)
     systemProperty("weft.screens", layout.buildDirectory.dir("screens").get().asFile.path)
 }

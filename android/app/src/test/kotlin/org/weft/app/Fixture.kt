@@ -9,6 +9,7 @@ import org.weft.tunnel.TunnelOptions
 import org.weft.tunnel.TunnelOptionsProvider
 import java.io.File
 import java.util.Base64
+import java.util.concurrent.locks.LockSupport
 import javax.crypto.spec.SecretKeySpec
 
 /** The app with a key of its own: a JVM has no key store of Android's. The core is the real one. */
@@ -22,6 +23,11 @@ class TestApplication :
     companion object {
         val KEY = KeySource { SecretKeySpec(ByteArray(32) { 7 }, "AES") }
     }
+}
+
+/** Takes away what another test has left: the folder of the app outlives a test. */
+fun forgotten(context: Context) {
+    File(context.noBackupFilesDir, "weft").deleteRecursively()
 }
 
 /** Leaves the device as one that has joined gateway.example, where nobody answers. Before the first [Tunnel.of]. */
@@ -62,6 +68,6 @@ fun eventually(
     val end = System.nanoTime() + 20_000_000_000
     while (!holds()) {
         if (System.nanoTime() > end) throw AssertionError("has not come: ${what()}")
-        java.util.concurrent.locks.LockSupport.parkNanos(10_000_000)
+        LockSupport.parkNanos(10_000_000)
     }
 }

@@ -11,12 +11,14 @@ import org.junit.After
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertTrue
+import org.junit.Before
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.Robolectric
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
+import org.robolectric.android.controller.ActivityController
 import org.robolectric.annotation.Config
 import org.robolectric.shadows.ShadowVpnService
 import org.weft.tunnel.Tunnel
@@ -28,12 +30,22 @@ import org.weft.tunnel.WeftVpnService
 class RealCoreTest {
     private val application: Application = RuntimeEnvironment.getApplication()
 
+    private var opened: ActivityController<MainActivity>? = null
+
+    @Before
+    fun begin() = forgotten(application)
+
     @After
-    fun end() = Tunnel.of(application).close()
+    fun end() {
+        opened?.close()
+        Tunnel.of(application).close()
+    }
 
     private fun open(intent: Intent = Intent(Intent.ACTION_MAIN)): Stage {
         val full = Intent(intent).setClass(application, MainActivity::class.java)
-        return Stage(Robolectric.buildActivity(MainActivity::class.java, full).setup().get())
+        val controller = Robolectric.buildActivity(MainActivity::class.java, full).setup()
+        opened = controller
+        return Stage(controller.get())
     }
 
     private fun Stage.shows(vararg texts: String) {
@@ -88,7 +100,7 @@ class RealCoreTest {
         stage.type("elsewhere.example")
         stage.tap("Explain")
         stage.shows("By its address", "Your organisation's gateway.", "The gateway answers")
-        stage.type("-.-")
+        stage.type("wiki..example")
         stage.tap("Explain")
         stage.shows("This is no name and no address.")
     }
