@@ -209,7 +209,8 @@ impl Session {
 
     /// Who the device is; none = not registered.
     pub async fn registration(&self) -> Option<RegistrationInfo> {
-        let kept = self.inner.keeper.kept()?;
+        let kept = async { Ok(self.inner.keeper.kept()) };
+        let kept = self.guard(kept).await.unwrap_or_default()?;
         Some(RegistrationInfo::new(&kept.registration, kept.profile.as_ref()))
     }
 

@@ -57,7 +57,7 @@ fn config() -> SessionConfig {
 
 fn session() -> Session {
     let text = "[Interface]\nPrivateKey = qMqVhGHXzEsNPVsrCLbWYvhBlCzFTBWcPKaBJGdNC3c=\nAddress = 172.16.0.2/32\n\
-        [Peer]\nPublicKey = HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=\nEndpoint = 127.0.0.1:9\n";
+        [Peer]\nPublicKey = HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=\nEndpoint = 127.0.0.1:9\nAllowedIPs = 0.0.0.0/0\n";
     let core = CoreConfig {
         registration: Some(wg_quick::parse("office", text.as_bytes()).unwrap().registration),
         profile: None,
@@ -78,7 +78,7 @@ fn session() -> Session {
 #[tokio::test]
 async fn a_panic_of_the_control_thread_is_the_last_event() {
     let session = session();
-    let stopped = session.set_service_mode(ServiceMode::DnsOnly).await;
+    let stopped = session.set_service_mode(ServiceMode::TrafficOnly).await;
     assert!(matches!(stopped, Err(WeftError::Internal { .. })), "{stopped:?}");
     let mut last = None;
     while let Some(event) = session.next_event().await {

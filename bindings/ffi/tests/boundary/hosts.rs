@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use weft_ffi::{Host, ServiceMode, Session, State, WeftError};
 
 use crate::support::{
-    Manner, TestHost, config, eventually, held, is_in, nothing_is_left_of, plan, session, status, wait,
+    Held, Manner, TestHost, config, eventually, held, is_in, nothing_is_left_of, plan, session, status, wait,
     within,
 };
 
@@ -54,8 +54,9 @@ fn a_host_that_never_returns_costs_one_thread_and_no_time_later() {
         ensure!(host.count("store_secret") == stored, "a call was begun behind one that hangs");
         within(LONG, session.close())?;
         drop(session);
-        let left = held();
-        ensure!(left.threads == before.threads + 1, "{before:?} {left:?}");
+        let one_more = Held { threads: before.threads + 1, ..before };
+        nothing_is_left_of(one_more)?;
+        ensure!(held() == one_more, "the thread that hangs is gone: {:?}", held());
         host.let_go();
         nothing_is_left_of(before)
     });
