@@ -286,6 +286,9 @@ impl Engine {
         } else if self.phase.is_active() {
             self.repropose(now);
             self.advance(now);
+        } else if self.phase == Phase::Unable {
+            // What is blocked is what the settings of now tunnel.
+            self.propose_again(now);
         }
     }
 

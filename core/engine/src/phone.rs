@@ -85,6 +85,9 @@ impl Engine {
         if self.is_phone() && wanted && stands && !self.front {
             self.front = true;
             self.effects.push_back(Effect::StartFront);
+        } else if self.front && !wanted {
+            self.front = false;
+            self.effects.push_back(Effect::StopTunnel);
         }
     }
 

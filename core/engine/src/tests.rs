@@ -24,6 +24,7 @@ use crate::engine::{Engine, EngineConfig, Fetched};
 mod learning;
 mod modes;
 mod phone;
+mod phone_simulation;
 mod portal;
 mod simulation;
 
