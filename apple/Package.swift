@@ -26,6 +26,8 @@ let package = Package(
         .target(name: "WeftKit", dependencies: ["WeftCore"]),
         .target(name: "TunnelKit", dependencies: ["WeftKit", "WeftCore", "weft_ffiFFI"]),
         .target(name: "AppModel", dependencies: ["WeftKit", "WeftCore"]),
+        // Measures the boundary; not shipped.
+        .executableTarget(name: "BoundaryRate", dependencies: ["TunnelKit", "AppModel", "WeftKit", "WeftCore"]),
         .testTarget(name: "WeftKitTests", dependencies: ["WeftKit", "WeftCore"]),
         .testTarget(name: "TunnelKitTests", dependencies: ["TunnelKit", "WeftKit", "WeftCore"]),
         .testTarget(name: "AppModelTests", dependencies: ["AppModel", "WeftKit"]),

@@ -91,6 +91,8 @@ public struct State<Value> {
 @propertyWrapper
 @dynamicMemberLookup
 public struct Binding<Value> {
+    init(declared: Void) {}
+    public init(projectedValue: Binding<Value>) { self = projectedValue }
     public var wrappedValue: Value {
         get { fatalError() }
         nonmutating set {}

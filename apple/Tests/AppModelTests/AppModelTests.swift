@@ -173,9 +173,26 @@ struct AppModelTests {
         let model = await model(TestMembership(office))
         tunnel.isRunning = true
         tunnel.news?()
-        let deadline = ContinuousClock.now + .seconds(20)
-        while model.connection != connected, ContinuousClock.now < deadline { await Task.yield() }
-        #expect(model.connection == connected)
+        #expect(await eventually { model.connection == connected })
+    }
+
+    @Test func theSwitchesOfTheScreensReachTheTunnel() async {
+        let model = await model(TestMembership(office))
+        model.isOn = true
+        #expect(await eventually { model.isOn })
+        #expect(tunnel.calls == ["install", "start"])
+        model.isOnDemand = true
+        #expect(await eventually { model.isOnDemand })
+        tunnel.reply = .failed(ProviderFault(.forbidden, "locked"))
+        model.mode = .dnsOnly
+        #expect(await eventually { model.fault?.kind == .forbidden })
+        #expect(model.mode == .trafficAndDns, "the state follows the tunnel, not the wish")
+    }
+
+    private func eventually(_ done: () -> Bool) async -> Bool {
+        let deadline = ContinuousClock.now + .seconds(60)
+        while !done(), ContinuousClock.now < deadline { try? await Task.sleep(for: .milliseconds(2)) }
+        return done()
     }
 
     @Test func questionsGoToTheExtensionWhereItRuns() async {

@@ -6,14 +6,16 @@ import WeftKit
 @testable import TunnelKit
 
 /// How long anything may take that should be there at once.
-let soon = Duration.seconds(20)
+let soon = Duration.seconds(60)
+/// How long a look is put off that came too early: tests run side by side on few threads.
+private let pause = Duration.milliseconds(2)
 
 /// Waits until `done` says so; false where it never does.
 func eventually(_ done: @Sendable () async -> Bool) async -> Bool {
     let deadline = ContinuousClock.now + soon
     while ContinuousClock.now < deadline {
         if await done() { return true }
-        await Task.yield()
+        try? await Task.sleep(for: pause)
     }
     return await done()
 }
