@@ -125,6 +125,7 @@ fn a_phone_that_roams_goes_on_and_asks_the_resolvers_of_the_network_that_it_is_o
         let url = format!("http://{WEB}/");
         phone.wait_for_page(&url, &GATEWAY.to_string())?;
         let before = phone.tell("state")?;
+        assert_eq!(before["underlying"], serde_json::json!([1]), "{before}");
         let wire = world.host().capture(SECOND)?;
 
         world
@@ -133,6 +134,7 @@ fn a_phone_that_roams_goes_on_and_asks_the_resolvers_of_the_network_that_it_is_o
         phone.join(2, SECOND, CAFE)?;
         phone.wait_for_page(&url, &GATEWAY.to_string())?;
         let after = phone.wait_for("CONNECTED")?;
+        assert_eq!(after["underlying"], serde_json::json!([2]), "{after}");
         assert_eq!(after["interfaces"], before["interfaces"], "the programs keep their interface");
         assert_eq!(world.dig(&sentinel(&after)?, "till.corp")?, CAFE.to_string());
         assert_eq!(resolver.count("till.corp"), 1);

@@ -256,7 +256,11 @@ class Tunnel internal constructor(
             try {
                 val core = core()
                 val missing = applier.apply(plan, vpn, core::attachTun)
-                if (missing != null) warnOf(plan, missing)
+                if (missing != null) {
+                    warnOf(plan, missing)
+                    // A new interface follows the system's default network until it is told.
+                    vpn?.underlying(watch.current().network)
+                }
                 null
             } catch (error: PlanFailure) {
                 if (error.consent) mutable.update { it.copy(problem = TunnelProblem.ConsentMissing) }

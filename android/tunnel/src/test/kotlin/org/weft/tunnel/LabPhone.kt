@@ -157,6 +157,7 @@ class LabPhone {
             .put("service", service != null)
             .put("interfaces", FakeSystem.built.size)
             .put("tunnel", system.hasTunnel)
+            .put("underlying", JSONArray(FakeSystem.underlying.orEmpty().map { shadowOf(it).netId }))
             .put("dns", JSONArray(FakeSystem.built.lastOrNull()?.dns.orEmpty()))
             .put("excluded", FakeSystem.built.lastOrNull()?.excluded.orEmpty().size)
     }

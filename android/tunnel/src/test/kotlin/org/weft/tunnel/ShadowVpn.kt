@@ -1,5 +1,6 @@
 package org.weft.tunnel
 
+import android.net.Network
 import android.net.VpnService
 import android.os.ParcelFileDescriptor
 import org.robolectric.RuntimeEnvironment
@@ -18,12 +19,22 @@ object FakeSystem {
     /** Keeps a socket outside; false = it fails. */
     var protect: (Int) -> Boolean = { true }
 
+    /** The user made it the VPN that the system keeps, and lets nothing past it. */
+    var alwaysOn = false
+    var lockdown = false
+
+    /** The networks that carry the tunnel, as the system was told last for the interface that stands. */
+    var underlying: List<Network>? = null
+
     /** Everything that was established, the oldest first. */
     val built = mutableListOf<Built>()
 
     fun reset() {
         establish = { null }
         protect = { true }
+        alwaysOn = false
+        lockdown = false
+        underlying = null
         built.clear()
     }
 }
@@ -72,6 +83,7 @@ class ShadowBuilder {
         val built = read(config)
         val descriptor = FakeSystem.establish(built) ?: return null
         FakeSystem.built += built
+        FakeSystem.underlying = null
         return HeldDescriptor(descriptor)
     }
 
@@ -129,4 +141,16 @@ class HeldDescriptor(
 class ShadowVpn : ShadowVpnService() {
     @Implementation
     fun protect(socket: Int): Boolean = FakeSystem.protect(socket)
+
+    @Implementation(minSdk = 29)
+    fun isAlwaysOn(): Boolean = FakeSystem.alwaysOn
+
+    @Implementation(minSdk = 29)
+    fun isLockdownEnabled(): Boolean = FakeSystem.lockdown
+
+    @Implementation
+    fun setUnderlyingNetworks(networks: Array<Network>?): Boolean {
+        FakeSystem.underlying = networks?.toList()
+        return true
+    }
 }

@@ -4,7 +4,6 @@ import android.app.Application
 import android.app.Service
 import android.content.Intent
 import android.content.pm.ServiceInfo
-import android.net.Network
 import android.net.VpnService
 import android.os.Looper
 import org.junit.After
@@ -89,6 +88,7 @@ class WeftVpnServiceTest {
 
     @Test
     fun connectStartsTheServiceInTheForegroundWithItsType() {
+        FakeSystem.alwaysOn = true // so that a device without a registration keeps it
         assertEquals(Consent.Granted, tunnel.connect())
         val intent = shadowOf(application).nextStartedService
         assertEquals(WeftVpnService::class.java.name, intent.component!!.className)
@@ -118,11 +118,12 @@ class WeftVpnServiceTest {
 
     @Test
     fun anAlwaysOnServiceStaysForTheRegistration() {
-        val controller = Robolectric.buildService(WeftVpnService::class.java).create()
-        tunnel.attach(NoSide, StartCause.SYSTEM, alwaysOn = true, lockdown = true)
+        FakeSystem.alwaysOn = true
+        FakeSystem.lockdown = true
+        val service = start(Intent(VpnService.SERVICE_INTERFACE)).get()
         eventually("the core has refused") { tunnel.state.value.problem is TunnelProblem.Refused }
         assertTrue(tunnel.state.value.alwaysOn && tunnel.state.value.lockdown && wanted)
-        controller.destroy()
+        assertFalse(shadowOf(service).isStoppedBySelf)
     }
 
     @Test
@@ -131,9 +132,8 @@ class WeftVpnServiceTest {
         assertEquals(Service.START_NOT_STICKY, result)
         assertTrue(shadowOf(idle).isStoppedBySelf)
         File(application.folder, "wanted").createNewFile()
-        val service = start(null).get()
+        start(null)
         assertEquals(Service.START_STICKY, result)
-        assertNotNull(shadowOf(service).lastForegroundNotification)
     }
 
     @Test
@@ -161,6 +161,7 @@ class WeftVpnServiceTest {
 
     @Test
     fun strictPrivateDnsIsWarnedOfAndForgottenWithItsNetwork() {
+        FakeSystem.alwaysOn = true
         start(Intent(VpnService.SERVICE_INTERFACE))
         val networks = TestNetworks(application)
         val warning = TunnelWarning.PrivateDns("dns.example")
@@ -178,17 +179,6 @@ class WeftVpnServiceTest {
         first.close()
         assertEquals(0, TestNetworks(application).listeners)
         assertTrue(tunnel !== first)
-    }
-
-    /** A running service that the system would never let go. */
-    private object NoSide : VpnSide {
-        override fun establish(fill: (TunnelBuilder) -> PlanBuilder.Applied): Established? = null
-
-        override fun protect(fd: Int) = true
-
-        override fun underlying(network: Network?) = Unit
-
-        override fun finish() = error("the service is to stay")
     }
 
     private companion object {
