@@ -89,6 +89,17 @@ impl fmt::Debug for DataPlane {
     }
 }
 
+/// A packet thread that panics takes the packets with it: whoever steers it must build it anew.
+struct TellsOfPanic(Arc<Shared>);
+
+impl Drop for TellsOfPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("the packet path", &io::Error::other("one of its threads panicked"));
+        }
+    }
+}
+
 impl DataPlane {
     /// Starts both threads, without a socket.
     ///
@@ -122,6 +133,11 @@ impl DataPlane {
     }
 
     fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let told = TellsOfPanic(Arc::clone(&self.shared));
+        let body = move || {
+            let _told = told;
+            body();
+        };
         self.threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(body)?);
         Ok(())
     }

@@ -71,6 +71,18 @@ fn dropping_a_data_plane_ends_its_threads() {
 }
 
 #[test]
+fn a_thread_that_panics_is_a_failure_that_is_told() {
+    netlab::run(|lab| {
+        let Pair { left, right } = Pair::new(lab, Shape::default())?;
+        left.judge(|_| panic!("no verdict"));
+        left.host.attempt(["ping", "-c1", "-W1", &right.v4.to_string()])?;
+        let told = eventually(SOON, "the failure", || left.plane.failure())?;
+        ensure!(told == "the packet path: one of its threads panicked", "{told}");
+        Ok(())
+    });
+}
+
+#[test]
 fn an_interface_that_goes_away_is_told_once() {
     netlab::run(|lab| {
         let Pair { left, right: _right } = Pair::new(lab, Shape::default())?;
