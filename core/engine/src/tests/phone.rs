@@ -196,3 +196,23 @@ fn what_is_learnt_is_explained() {
     let told = bench.engine.explain_host(&"x.b.example".parse().unwrap());
     assert_eq!(told.entry.unwrap().to_string(), "*.b.example");
 }
+
+#[test]
+fn a_phone_that_cannot_come_up_blocks_what_the_settings_of_now_tunnel() {
+    let mut bench = phone(r#"{"service_mode_v2":{"mode":"1dot1"}}"#).brought_up();
+    bench.engine.handle_profile(Fetched::Revoked, bench.now);
+    let seen = bench.seen();
+    assert!(seen.plans[0].interface.is_none(), "nothing was tunnelled");
+    bench.acknowledge(&seen);
+    let mode = |mode| LocalPolicy { service_mode: Some(mode), ..LocalPolicy::default() };
+    bench.engine.set_local_policy(mode(ServiceMode::TrafficAndDns), bench.now).unwrap();
+    let seen = bench.seen();
+    assert!(seen.plans[0].interface.is_some() && routes(&seen.plans[0], "198.51.100.1"));
+    bench.acknowledge(&seen);
+    assert_eq!((bench.seen().fronts_started, bench.state()), (1, State::Unable));
+    bench.engine.set_local_policy(mode(ServiceMode::DnsOnly), bench.now).unwrap();
+    let seen = bench.seen();
+    assert!(seen.plans[0].interface.is_none());
+    bench.acknowledge(&seen);
+    assert_eq!(bench.seen().tunnels_stopped, 1);
+}
