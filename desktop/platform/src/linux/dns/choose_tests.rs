@@ -62,6 +62,9 @@ fn permissions(is_mount: bool, is_folder_writable: bool, is_writable: bool) -> E
     environment
 }
 
+const NEW: Option<Version> = Some(Version(252, 39));
+const OLD: Option<Version> = Some(Version(249, 11));
+
 const IS_STUB: &str =
     "resolv.conf is a link to /run/systemd/resolve/stub-resolv.conf, written by systemd-resolved";
 const REPLACED: &str = "the file can be replaced";
@@ -71,21 +74,20 @@ const BY_LINK: &str = "systemd-resolved 252.39 takes resolvers on loopback for a
 const OLD_SAYS: &str =
     "systemd-resolved 249.11 is older than 252.3 and takes no resolvers on loopback for a link";
 
+/// What is to be chosen, and why, of a system that is named for the message of a test that fails.
+type Case<'a> = (&'a str, Environment, DnsMode, &'a [&'a str]);
+
+fn check<const N: usize>(cases: [Case<'_>; N]) {
+    for (name, environment, mode, trace) in cases {
+        let decision = choose(&environment);
+        assert_eq!(decision.mode, mode, "{name}: {:?}", decision.trace);
+        assert_eq!(decision.trace, trace, "{name}");
+    }
+}
+
 #[test]
-fn the_mode_and_its_reasons_follow_from_the_system() {
-    let new = Some(Version(252, 39));
-    let old = Some(Version(249, 11));
-    let mut busy = nm("default", "symlink", file(BY_NM));
-    busy.network_manager.as_mut().unwrap().has_global = true;
-    let nss = Environment {
-        hosts_order: ["files", "resolve", "[!UNAVAIL=return]", "dns"].map(str::to_owned).to_vec(),
-        ..resolved(new, link("/run/systemd/resolve/resolv.conf", UPLINK))
-    };
-    let late = Environment {
-        hosts_order: ["files", "dns", "resolve"].map(str::to_owned).to_vec(),
-        ..resolved(new, file(PLAIN))
-    };
-    let cases: Vec<(&str, Environment, DnsMode, &[&str])> = vec![
+fn a_file_that_nobody_keeps_is_replaced_where_it_can_be() {
+    check([
         (
             "nothing at all",
             Environment {
@@ -126,7 +128,13 @@ fn the_mode_and_its_reasons_follow_from_the_system() {
             DnsMode::None,
             &["resolv.conf is a mount of its own", "neither the file nor its folder can be written"],
         ),
-        ("resolved", resolved(new, stub()), DnsMode::ResolvedLink, &[IS_STUB, BY_LINK]),
+    ]);
+}
+
+#[test]
+fn resolved_is_told_by_a_link() {
+    check([
+        ("resolved", resolved(NEW, stub()), DnsMode::ResolvedLink, &[IS_STUB, BY_LINK]),
         (
             "the first resolved that does it",
             resolved(Some(Version(252, 3)), stub()),
@@ -135,22 +143,22 @@ fn the_mode_and_its_reasons_follow_from_the_system() {
         ),
         (
             "resolved under NetworkManager",
-            nm("systemd-resolved", "unmanaged", resolved(new, stub())),
+            nm("systemd-resolved", "unmanaged", resolved(NEW, stub())),
             DnsMode::ResolvedLink,
             &[IS_STUB, BY_LINK],
         ),
         (
             "resolved's stub in a file of one's own",
-            resolved(new, file("nameserver 127.0.0.53\nnameserver 127.0.0.54\n")),
+            resolved(NEW, file("nameserver 127.0.0.53\nnameserver 127.0.0.54\n")),
             DnsMode::ResolvedLink,
             &["resolv.conf is a file", BY_LINK],
         ),
-        (
-            "resolved's stub and another resolver",
-            resolved(new, file("nameserver 127.0.0.53\nnameserver 192.0.2.1\n")),
-            DnsMode::File,
-            &["resolv.conf is a file", NOT_OURS, REPLACED],
-        ),
+    ]);
+}
+
+#[test]
+fn an_older_resolved_is_told_by_global_settings() {
+    check([
         (
             "the last resolved that does not",
             systemd(resolved(Some(Version(252, 2)), stub())),
@@ -163,13 +171,13 @@ fn the_mode_and_its_reasons_follow_from_the_system() {
         ),
         (
             "an old resolved",
-            systemd(resolved(old, stub())),
+            systemd(resolved(OLD, stub())),
             DnsMode::ResolvedGlobal,
             &[IS_STUB, OLD_SAYS, "systemd restarts it with global settings"],
         ),
         (
             "an old resolved that nobody can restart",
-            resolved(old, stub()),
+            resolved(OLD, stub()),
             DnsMode::File,
             &[
                 IS_STUB,
@@ -187,6 +195,26 @@ fn the_mode_and_its_reasons_follow_from_the_system() {
                 "systemd-resolved does not tell its version",
                 "systemd restarts it with global settings",
             ],
+        ),
+    ]);
+}
+
+#[test]
+fn a_file_that_does_not_lead_to_resolved_is_no_business_of_its() {
+    let nss = Environment {
+        hosts_order: ["files", "resolve", "[!UNAVAIL=return]", "dns"].map(str::to_owned).to_vec(),
+        ..resolved(NEW, link("/run/systemd/resolve/resolv.conf", UPLINK))
+    };
+    let late = Environment {
+        hosts_order: ["files", "dns", "resolve"].map(str::to_owned).to_vec(),
+        ..resolved(NEW, file(PLAIN))
+    };
+    check([
+        (
+            "resolved's stub and another resolver",
+            resolved(NEW, file("nameserver 127.0.0.53\nnameserver 192.0.2.1\n")),
+            DnsMode::File,
+            &["resolv.conf is a file", NOT_OURS, REPLACED],
         ),
         (
             "resolved's stub without resolved",
@@ -211,6 +239,18 @@ fn the_mode_and_its_reasons_follow_from_the_system() {
             DnsMode::File,
             &["resolv.conf is a file", NOT_OURS, REPLACED],
         ),
+        (
+            "Weft's own file, left in the place of the stub",
+            resolved(NEW, file("# generated by weftd, the\nnameserver 127.0.2.2\n")),
+            DnsMode::File,
+            &["resolv.conf is a file, written by weftd", NOT_OURS, REPLACED],
+        ),
+    ]);
+}
+
+#[test]
+fn network_manager_is_told_where_it_keeps_the_file() {
+    check([
         (
             "NetworkManager's file",
             nm("default", "file", file(BY_NM)),
@@ -238,6 +278,14 @@ fn the_mode_and_its_reasons_follow_from_the_system() {
                 "NetworkManager keeps resolv.conf (mode dnsmasq, symlink)",
             ],
         ),
+    ]);
+}
+
+#[test]
+fn network_manager_that_keeps_no_file_is_left_alone() {
+    let mut busy = nm("default", "symlink", file(BY_NM));
+    busy.network_manager.as_mut().unwrap().has_global = true;
+    check([
         (
             "NetworkManager that left",
             file(BY_NM),
@@ -266,7 +314,7 @@ fn the_mode_and_its_reasons_follow_from_the_system() {
         ),
         (
             "NetworkManager that asks resolved, beside its own file",
-            nm("systemd-resolved", "symlink", resolved(new, file(BY_NM))),
+            nm("systemd-resolved", "symlink", resolved(NEW, file(BY_NM))),
             DnsMode::File,
             &[
                 "resolv.conf is a file, written by NetworkManager",
@@ -285,6 +333,12 @@ fn the_mode_and_its_reasons_follow_from_the_system() {
                 REPLACED,
             ],
         ),
+    ]);
+}
+
+#[test]
+fn resolvconf_is_told_where_it_keeps_the_file() {
+    check([
         (
             "openresolv",
             with(Resolvconf::Openresolv, file(BY_OPENRESOLV)),
@@ -310,6 +364,12 @@ fn the_mode_and_its_reasons_follow_from_the_system() {
                 "Debian's resolvconf keeps resolv.conf",
             ],
         ),
+    ]);
+}
+
+#[test]
+fn resolvconf_that_keeps_no_file_is_left_alone() {
+    check([
         (
             "resolvconf that was removed",
             file(BY_OPENRESOLV),
@@ -336,15 +396,15 @@ fn the_mode_and_its_reasons_follow_from_the_system() {
             DnsMode::File,
             &["resolv.conf is a file", REPLACED],
         ),
-        (
-            "Weft's own file, left in the place of the stub",
-            resolved(new, file("# generated by weftd, the\nnameserver 127.0.2.2\n")),
-            DnsMode::File,
-            &["resolv.conf is a file, written by weftd", NOT_OURS, REPLACED],
-        ),
+    ]);
+}
+
+#[test]
+fn an_administrator_decides() {
+    check([
         (
             "an administrator's will",
-            forced("file", resolved(new, stub())),
+            forced("file", resolved(NEW, stub())),
             DnsMode::File,
             &["WEFT_DNS_MODE asks for file"],
         ),
@@ -366,13 +426,7 @@ fn the_mode_and_its_reasons_follow_from_the_system() {
             ],
         ),
         ("an empty variable", forced("", file(PLAIN)), DnsMode::File, &["resolv.conf is a file", REPLACED]),
-    ];
-    assert!(cases.len() >= 25);
-    for (name, environment, mode, trace) in cases {
-        let decision = choose(&environment);
-        assert_eq!(decision.mode, mode, "{name}: {:?}", decision.trace);
-        assert_eq!(decision.trace, trace, "{name}");
-    }
+    ]);
 }
 
 #[test]
