@@ -122,6 +122,7 @@ impl DataPlane {
             in_waker: Waker::new()?,
             stop: AtomicBool::new(false),
             failure: Mutex::new(None),
+            device_failure: Mutex::new(None),
         });
         let outward = Outward::new(Arc::clone(&shared), config.input);
         let inward = Inward::new(Arc::clone(&shared), config.inbound);
@@ -178,7 +179,7 @@ impl DataPlane {
         self.shared.output.store(Arc::new(output));
         let mut next = lock(&self.shared.next_input);
         *next = Some(input);
-        *lock(&self.shared.failure) = None;
+        *lock(&self.shared.device_failure) = None;
         self.shared.has_next_input.store(true, Ordering::Release);
         drop(next);
         self.shared.out_waker.wake();
@@ -231,7 +232,8 @@ impl DataPlane {
     /// Why packets no longer pass, if they do not: the interface is gone.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
-        lock(&self.shared.failure).clone()
+        let failure = lock(&self.shared.failure).clone();
+        failure.or_else(|| lock(&self.shared.device_failure).clone())
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) struct Shared {
     pub(super) in_waker: Waker,
     pub(super) stop: AtomicBool,
     pub(super) failure: Mutex<Option<String>>,
+    /// The same of the device alone, which another one heals.
+    pub(super) device_failure: Mutex<Option<String>>,
 }
 
 /// How long a sender may wait for a full socket.
@@ -87,7 +89,8 @@ impl Shared {
     pub(super) fn fail_device(&self, what: &str, error: &io::Error) {
         let next = lock(&self.next_input);
         if next.is_none() {
-            self.fail(what, error);
+            lock(&self.device_failure).get_or_insert_with(|| format!("{what}: {error}"));
+            (self.nudge)();
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -9,6 +10,7 @@ use netlab::eventually;
 use weft_runtime::tun;
 
 use crate::pair::{Pair, SOON, Shape};
+use crate::sys;
 use crate::traffic::stream;
 
 /// How long an idle data plane is watched.
@@ -78,6 +80,10 @@ fn a_thread_that_panics_is_a_failure_that_is_told() {
         left.host.attempt(["ping", "-c1", "-W1", &right.v4.to_string()])?;
         let told = eventually(SOON, "the failure", || left.plane.failure())?;
         ensure!(told == "the packet path: one of its threads panicked", "{told}");
+        // No other device heals that.
+        let (input, output) = tun::open(left.host.inside(|| sys::tun("tun1", true))??)?;
+        left.plane.replace_device(Box::new(input), Arc::new(output));
+        ensure!(left.plane.failure().is_some(), "forgotten");
         Ok(())
     });
 }
