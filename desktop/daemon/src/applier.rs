@@ -337,3 +337,7 @@ mod tests;
 #[cfg(test)]
 #[path = "applier_lab_tests.rs"]
 mod lab_tests;
+
+#[cfg(test)]
+#[path = "applier_kill_tests.rs"]
+mod kill_tests;
