@@ -26,7 +26,7 @@ const TURN: Duration = Duration::from_millis(250);
 /// Kilobytes by which memory that does not leak may differ from one round to another: the allocator keeps free memory for
 /// each of its threads.
 const MEMORY_NOISE: u64 = 8 * 1024;
-/// Where it is set, the servers fail twice as often.
+/// Where it is set, the servers fail four times as often.
 const LONG: &str = "WEFT_LONG_FAULTS";
 const SERVFAIL: u16 = 2;
 /// Extended errors of RFC 8914 that say that nobody could be asked, and the one for everything else.
@@ -156,14 +156,23 @@ fn every_fault(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// So many rounds of them; prints what each leaves in memory.
+fn all_faults(world: &mut World, mode: &str, rounds: u32) -> Result<()> {
+    for _ in 0..rounds {
+        every_fault(world)?;
+        println!("{mode}: {} kB of memory after a round", holds(&mut world.setup)?.1);
+    }
+    Ok(())
+}
+
 fn survives(mode: &'static str) {
-    netlab::run_within(PATIENCE * 10, move |lab| {
+    netlab::run_within(PATIENCE * 20, move |lab| {
         let mut world = World::new(lab, mode)?;
-        let rounds = if std::env::var_os(LONG).is_some() { 2 } else { 1 };
+        let rounds = if std::env::var_os(LONG).is_some() { 4 } else { 1 };
         // What the first rounds take for good is no growth.
-        (0..rounds).try_for_each(|_| every_fault(&world))?;
+        all_faults(&mut world, mode, rounds)?;
         let (descriptors, memory) = holds(&mut world.setup)?;
-        (0..rounds).try_for_each(|_| every_fault(&world))?;
+        all_faults(&mut world, mode, rounds)?;
         netlab::eventually(PATIENCE, "as many descriptors are open as before", || {
             let (now, _) = holds(&mut world.setup)?;
             ensure!(now <= descriptors, "{now} instead of {descriptors}");

@@ -4,6 +4,10 @@ use crate::Seeds;
 
 /// Messages to be changed.
 pub(crate) fn edit() -> Seeds {
+    [sound(), unsound()].concat()
+}
+
+fn sound() -> Seeds {
     vec![
         (
             "ok-address",
@@ -55,6 +59,11 @@ pub(crate) fn edit() -> Seeds {
               \x10\0\x0a\0\x0812345678\0\x03\0\0"
                 .to_vec(),
         ),
+    ]
+}
+
+fn unsound() -> Seeds {
+    vec![
         (
             "bad-name-in-options",
             b"\0\0\x81\x80\0\x01\0\0\0\0\0\x04\x03www\x07example\0\0\x01\0\x01\0\0)#\xd0\0\0i\0\0\x13\0\x0c\0\x09\0\0\0\0\0\0\0\0\0\0\x0f\0\x02\0\x04\x02ns\x04\0rst\0\0\x01\0\x01\0\0\0<\0\x04\xc0\0\x02\x01\xc0:%\x02\x01\0\0\0\0<\0\x04\x01a\xc0>\xc0\x0c\0\x0f\x04\x01\0\0\0<\0\x04\0\x05\xc0;"
