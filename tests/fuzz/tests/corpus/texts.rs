@@ -164,7 +164,7 @@ pub(crate) fn enrolment_link() -> Seeds {
         "weft://enrol?url=https%3A%2F%2Fgw.example%3A8443&token=t0k%2Ben&ca={ca}&name=Ann%27s%20phone"
     );
     vec![
-        text("ok-page", &format!("https://gw.example:8443/enrol#token=t0k+en&ca={ca}")),
+        text("ok-page", format!("https://gw.example:8443/enrol#token=t0k+en&ca={ca}")),
         text("ok-app", &named),
         text("ok-address", "WEFT://enrol/?later=1&token=x&url=https://[2001:db8::1]"),
         text("bad-scheme", "http://gw.example/enrol#token=x"),
