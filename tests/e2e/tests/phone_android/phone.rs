@@ -18,7 +18,7 @@ const PORT: u16 = 7070;
 const START: Duration = Duration::from_secs(120);
 
 /// The phone. Its process is killed when this is dropped.
-pub struct Phone {
+pub(crate) struct Phone {
     host: Host,
     process: Process,
     connection: BufReader<TcpStream>,
@@ -29,7 +29,7 @@ impl Phone {
     ///
     /// # Errors
     /// A [`Skip`] where the library is not built: `build-scripts/android test-phone` builds it. Else it does not start.
-    pub fn start(host: &Host) -> Result<Self> {
+    pub(crate) fn start(host: &Host) -> Result<Self> {
         let arguments = arguments()?;
         let mut command = host.command("java");
         command
@@ -49,7 +49,7 @@ impl Phone {
     ///
     /// # Errors
     /// The phone says that it cannot, or says nothing.
-    pub fn tell(&mut self, line: &str) -> Result<Value> {
+    pub(crate) fn tell(&mut self, line: &str) -> Result<Value> {
         self.connection.get_mut().write_all(format!("{line}\n").as_bytes())?;
         let mut answer = String::new();
         self.connection.read_line(&mut answer)?;
@@ -64,7 +64,7 @@ impl Phone {
     ///
     /// # Errors
     /// It does not come.
-    pub fn wait(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+    pub(crate) fn wait(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         let mut found = Value::Null;
         netlab::eventually(2 * PATIENCE, what.to_owned(), || {
             found = self.tell("state")?;
@@ -78,7 +78,7 @@ impl Phone {
     ///
     /// # Errors
     /// It does not come.
-    pub fn wait_for(&mut self, state: &str) -> Result<Value> {
+    pub(crate) fn wait_for(&mut self, state: &str) -> Result<Value> {
         self.wait(&format!("the phone is {state}"), |now| now.get("state").is_some_and(|is| is == state))
     }
 
@@ -86,7 +86,7 @@ impl Phone {
     ///
     /// # Errors
     /// The phone does not answer.
-    pub fn join(&mut self, id: u32, interface: &str, resolver: Ipv4Addr) -> Result<Value> {
+    pub(crate) fn join(&mut self, id: u32, interface: &str, resolver: Ipv4Addr) -> Result<Value> {
         let network = json!({"id": id, "interface": interface, "dns": [resolver.to_string()]});
         self.tell(&format!("network {network}"))
     }
@@ -95,7 +95,7 @@ impl Phone {
     ///
     /// # Errors
     /// The registration comes to nothing.
-    pub fn enrol(&mut self, gateway: &GatewayServer) -> Result<()> {
+    pub(crate) fn enrol(&mut self, gateway: &GatewayServer) -> Result<()> {
         let (url, token) = (gateway.url(), gateway.token()?);
         let link = format!("weft://enrol?url={url}&token={token}&ca={}", gateway.fingerprint());
         let state = self.tell(&format!("enrol {link}"))?;
@@ -107,7 +107,7 @@ impl Phone {
     ///
     /// # Errors
     /// It does not come up.
-    pub fn connect(&mut self) -> Result<Value> {
+    pub(crate) fn connect(&mut self) -> Result<Value> {
         self.tell("connect")?;
         self.wait_for("CONNECTED")
     }
@@ -116,7 +116,7 @@ impl Phone {
     ///
     /// # Errors
     /// curl cannot be run.
-    pub fn page(&self, url: &str) -> Result<String> {
+    pub(crate) fn page(&self, url: &str) -> Result<String> {
         let mut command = self.host.command("curl");
         command.args(["-4", "--silent", "--show-error", "--max-time", "5", url]);
         let output = self.host.finish(command, PATIENCE)?;
@@ -127,7 +127,7 @@ impl Phone {
     ///
     /// # Errors
     /// It does not.
-    pub fn wait_for_page(&self, url: &str, wanted: &str) -> Result<()> {
+    pub(crate) fn wait_for_page(&self, url: &str, wanted: &str) -> Result<()> {
         netlab::eventually(2 * PATIENCE, format!("{url} says {wanted}"), || {
             let page = self.page(url)?;
             ensure!(page.contains(wanted), "{page}");
@@ -140,7 +140,7 @@ impl Phone {
     ///
     /// # Errors
     /// It had ended before.
-    pub fn kill9(mut self) -> Result<()> {
+    pub(crate) fn kill9(mut self) -> Result<()> {
         self.process.kill9()
     }
 }
