@@ -21,11 +21,13 @@ import androidx.compose.runtime.collectAsState
 import androidx.compose.runtime.getValue
 import androidx.compose.ui.Modifier
 import androidx.compose.ui.viewinterop.AndroidView
-import androidx.lifecycle.AndroidViewModel
 import androidx.lifecycle.Lifecycle
+import androidx.lifecycle.ViewModel
 import androidx.lifecycle.lifecycleScope
 import androidx.lifecycle.repeatOnLifecycle
 import androidx.lifecycle.viewModelScope
+import androidx.lifecycle.viewmodel.initializer
+import androidx.lifecycle.viewmodel.viewModelFactory
 import kotlinx.coroutines.launch
 import org.weft.app.device.TunnelDevice
 import org.weft.app.scan.ScannerView
@@ -42,7 +44,7 @@ import org.weft.tunnel.Tunnel
 /** Keeps the model while the activity is made anew, as on a change of size or theme. */
 class AppViewModel(
     application: Application,
-) : AndroidViewModel(application) {
+) : ViewModel() {
     val tunnel: Tunnel = Tunnel.of(application)
     val model: AppModel =
         AppModel(
@@ -54,7 +56,7 @@ class AppViewModel(
 
 /** The only window: draws the model and does what only an activity can. */
 class MainActivity : ComponentActivity() {
-    private val view: AppViewModel by viewModels()
+    private val view: AppViewModel by viewModels { viewModelFactory { initializer { AppViewModel(application) } } }
     private val model get() = view.model
 
     private val consent =

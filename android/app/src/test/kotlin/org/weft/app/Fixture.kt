@@ -25,7 +25,7 @@ class TestApplication :
     }
 }
 
-/** Takes away what another test has left: the folder of the app outlives a test. */
+/** Makes sure that nobody has set the device up. */
 fun forgotten(context: Context) {
     File(context.noBackupFilesDir, "weft").deleteRecursively()
 }

@@ -49,7 +49,11 @@ class RealCoreTest {
     }
 
     private fun Stage.shows(vararg texts: String) {
-        eventually({ "${texts.toList()} among ${texts()}" }) { texts.all { text -> texts().any { text in it } } }
+        eventually({ "${texts.toList()} among ${texts()}" }) {
+            frame()
+            val shown = texts()
+            texts.all { text -> shown.any { text in it } }
+        }
     }
 
     private fun link(text: String) = Intent(Intent.ACTION_VIEW, Uri.parse(text))
@@ -134,6 +138,7 @@ class RealCoreTest {
         assertEquals(Intent.ACTION_CHOOSER, intent.action)
         @Suppress("DEPRECATION")
         val send = checkNotNull(intent.getParcelableExtra<Intent>(Intent.EXTRA_INTENT))
+
         @Suppress("DEPRECATION")
         val uri = checkNotNull(send.getParcelableExtra<Uri>(Intent.EXTRA_STREAM))
         assertEquals("org.weft.android.files", uri.authority)

@@ -22,6 +22,7 @@ import org.weft.app.state.AppState
 import org.weft.app.ui.App
 import org.weft.app.ui.WeftTheme
 import java.io.File
+import java.time.Duration
 
 /** A screen on a phone: what it shows, what can be touched, and its picture. */
 class Stage(
@@ -84,7 +85,12 @@ class Stage(
 
     fun idle() = shadowOf(Looper.getMainLooper()).idle()
 
+    /** Lets the clock of the screen go on by a frame: without it, what other threads have changed is not drawn. */
+    fun frame() = shadowOf(Looper.getMainLooper()).idleFor(Duration.ofMillis(FRAME))
+
     companion object {
+        private const val FRAME = 17L
+
         /** The screens, drawn from [state]. */
         fun of(
             state: AppState,

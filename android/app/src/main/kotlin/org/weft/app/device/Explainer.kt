@@ -79,7 +79,7 @@ internal fun addressOf(
 
 /** Whether somebody means an address: names hold no colon, and their last label is not of digits (RFC 1123, 2.1). */
 internal fun isAddress(text: String): Boolean =
-    ':' in text || text.isNotEmpty() && text.all { it == '.' || it in '0'..'9' }
+    ':' in text || (text.isNotEmpty() && text.all { it == '.' || it in '0'..'9' })
 
 /** The name or address of what may have been copied from a browser's address line. */
 internal fun hostOf(text: String): String {

@@ -77,10 +77,9 @@ private fun problem(
         is TunnelProblem.CoreFailed -> Problem(ProblemKind.Internal, own.detail)
         TunnelProblem.ConsentMissing -> Problem(ProblemKind.Consent)
         TunnelProblem.Revoked -> Problem(ProblemKind.Taken)
-        TunnelProblem.SwitchLocked -> Problem(ProblemKind.Forbidden)
         is TunnelProblem.Refused -> error?.let(::problem) ?: Problem(ProblemKind.Call, own.detail)
         null -> error?.let(::problem) ?: if (silent) Problem(ProblemKind.Silent) else null
-    }.takeUnless { phase == Phase.On || phase == Phase.NotEnrolled && it?.kind in BEFORE_SETUP }
+    }.takeUnless { phase == Phase.On || (phase == Phase.NotEnrolled && it?.kind in BEFORE_SETUP) }
 }
 
 /** What the core says of a device that nobody has set up yet, and that its screen says better. */
