@@ -20,19 +20,21 @@ def registered():
     return AppHost(ENROLLED["state"])
 
 
+async def alone():
+    """Waits until this is the only thread: one that has said its last word is still there for a moment."""
+    async with asyncio.timeout(SOON):
+        while held()[0] > 1:
+            await asyncio.sleep(0.01)
+
+
 async def warm():
     """What a process keeps from its first session on, and the registration."""
     if not ENROLLED:
-        threads, _ = held()
         host = AppHost()
         session = Session(config(), host)
         await session.enrol(parse_enrolment_link(LINKS[0]))
         await session.close()
         ENROLLED["state"] = host.secrets["state"]
-        # A thread that has said its last word is still there for a moment.
-        async with asyncio.timeout(SOON):
-            while held()[0] > threads:
-                await asyncio.sleep(0.01)
 
 
 class Counted(Case):
@@ -40,9 +42,10 @@ class Counted(Case):
 
     async def asyncSetUp(self):
         await super().asyncSetUp()
+        await warm()
+        await alone()
         # The loop starts a thread for what blocks, and keeps it.
         await asyncio.to_thread(lambda: None)
-        await warm()
         self.before = held()
 
     async def asyncTearDown(self):
