@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::boundary::BoundaryArgs;
 use crate::dns::DnsArgs;
 use crate::tunnel::TunnelArgs;
 
 /// How long a quick run waits for a quiet machine at most, in seconds.
 const QUICK_PATIENCE: u32 = 20;
 
-/// Measures Weft beside what users would pick instead, in turns: tunnels and DNS proxies, both where none is named.
+/// Measures Weft beside what users would pick instead, in turns: tunnels, DNS proxies and the boundary to phones,
+/// all where none is named.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "weft-bench", version)]
 pub(crate) struct Args {
@@ -36,6 +38,8 @@ pub(crate) enum Kind {
     Tunnel(TunnelArgs),
     /// DNS proxies on the device.
     Dns(DnsArgs),
+    /// The boundary to phones.
+    Boundary(BoundaryArgs),
 }
 
 impl Args {
@@ -44,7 +48,11 @@ impl Args {
     pub(crate) fn kinds(&self) -> Vec<Kind> {
         match &self.kind {
             Some(kind) => vec![kind.clone()],
-            None => vec![Kind::Tunnel(TunnelArgs::default()), Kind::Dns(DnsArgs::default())],
+            None => vec![
+                Kind::Tunnel(TunnelArgs::default()),
+                Kind::Dns(DnsArgs::default()),
+                Kind::Boundary(BoundaryArgs::default()),
+            ],
         }
     }
 
@@ -65,10 +73,11 @@ mod tests {
     }
 
     #[test]
-    fn both_kinds_are_measured_where_none_is_named() {
-        assert!(matches!(args("").kinds()[..], [Kind::Tunnel(_), Kind::Dns(_)]));
+    fn every_kind_is_measured_where_none_is_named() {
+        assert!(matches!(args("").kinds()[..], [Kind::Tunnel(_), Kind::Dns(_), Kind::Boundary(_)]));
         assert!(matches!(args("dns --quick").kinds()[..], [Kind::Dns(_)]));
         assert!(matches!(args("--quick tunnel").kinds()[..], [Kind::Tunnel(_)]));
+        assert!(matches!(args("boundary --rows python").kinds()[..], [Kind::Boundary(_)]));
     }
 
     #[test]

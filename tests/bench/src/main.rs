@@ -1,6 +1,7 @@
 //! Figures of Weft beside the peers', as ratios.
 
 mod args;
+mod boundary;
 mod dns;
 mod figures;
 mod procfs;
@@ -28,6 +29,7 @@ fn main() -> Result<ExitCode> {
         parts.push(match kind {
             Kind::Tunnel(tunnel) => tunnel::measure(&lab, tunnel.settled(args.quick), &mut quiet)?,
             Kind::Dns(dns) => dns::measure(&lab, dns.settled(args.quick), &mut quiet)?,
+            Kind::Boundary(boundary) => boundary::measure(&lab, &boundary.settled(args.quick), &mut quiet)?,
         });
     }
     report(&args, &parts, &quiet)?;
