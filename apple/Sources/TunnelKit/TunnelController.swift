@@ -61,6 +61,8 @@ public actor TunnelController {
     public func start(_ config: SessionConfig) async throws(ProviderFault) {
         guard phase == .stopped else { throw ProviderFault(.wrongOrder, "the tunnel has been started already") }
         phase = .starting
+        // Until the core says so itself: a stop that comes first has something to take down.
+        snapshot = Snapshot(state: .connecting, title: "Connecting", reason: "")
         toldPath = path.latest
         do {
             let core = try makeCore(config, HostAdapter(secrets: secrets, path: path))
