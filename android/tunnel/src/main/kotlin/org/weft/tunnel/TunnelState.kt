@@ -38,9 +38,6 @@ sealed interface TunnelProblem {
     /** The user, the system or another VPN took the tunnel away. */
     data object Revoked : TunnelProblem
 
-    /** The administrator does not let the user switch it off. */
-    data object SwitchLocked : TunnelProblem
-
     /** The core did not start, or stopped: nothing works before the app starts anew. */
     data class CoreFailed(
         val detail: String,
