@@ -1,5 +1,6 @@
 //! The values in force, each with who decided it.
 
+use weft_model::AppRules;
 use weft_model::settings::SplitTunnelMode as ModelSplitTunnelMode;
 
 use super::plan::{IpNetwork, networks};
@@ -201,6 +202,16 @@ fn list(settings: &weft_model::Settings) -> Vec<Setting> {
         line("fallback_domains", &settings.fallback_domains, |domains| format!("{} suffixes", domains.len())),
         line("dns_search_suffixes", &settings.dns_search_suffixes, |suffixes| {
             suffixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        }),
+        line("dns_serve_stale_seconds", &settings.dns_serve_stale_seconds, |seconds| match seconds {
+            0 => "off".to_owned(),
+            seconds => format!("for {seconds} s"),
+        }),
+        line("dns_prefer_positive", &settings.dns_prefer_positive, yes_no),
+        line("apps", &settings.apps, |apps| match apps {
+            AppRules::All => "all".to_owned(),
+            AppRules::Only(apps) => format!("only {}", apps.join(", ")),
+            AppRules::Except(apps) => format!("all but {}", apps.join(", ")),
         }),
         line("mtu", &settings.mtu, |mtu| format!("{mtu} bytes")),
         line("support_url", &settings.support_url, |url| url.clone().unwrap_or_default()),
