@@ -22,6 +22,10 @@ use weft_platform::{Platform, TunOptions};
 
 /// Echoes of one call; two such batches are under way at a time.
 const BATCH: usize = 128;
+/// The same where a socket keeps what comes back: what the system's own bound on a socket's memory (208 KiB, doubled) holds
+/// of full packets, three such batches.
+const SOCKET_BATCH: usize = 32;
+const SOCKET_MEMORY: usize = 208 << 10;
 /// How long an echo is waited for before it counts as lost.
 const LOST_AFTER: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -238,16 +242,17 @@ fn by_queue(flow: &PacketFlow, batch: &(Vec<u8>, Vec<u32>), end: Instant) -> Res
 fn by_descriptor(wanted: &Wanted, end: Instant) -> Result<usize> {
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
     socket.set_read_timeout(Some(LOST_AFTER))?;
+    socket.set_recv_buffer_size(SOCKET_MEMORY)?;
     let to = SockAddr::from(SocketAddr::from((wanted.echo, 0)));
     let message = echo(1, wanted.size.saturating_sub(20));
     let mut room = [MaybeUninit::uninit(); 2048];
     let (mut back, mut under_way) = (0, 0);
     while Instant::now() < end {
-        if under_way <= BATCH {
-            for _ in 0..BATCH {
+        if under_way <= 2 * SOCKET_BATCH {
+            for _ in 0..SOCKET_BATCH {
                 socket.send_to(&message, &to)?;
             }
-            under_way += BATCH;
+            under_way += SOCKET_BATCH;
         }
         match socket.recv(&mut room) {
             Ok(_) => {

@@ -75,7 +75,7 @@ impl Bench {
     fn finish(self, args: &BoundaryArgs) -> Part {
         let legend = format!(
             "Medians of {} rounds in turns, {} s a run. A phone's session sends ICMP echoes to the far side of its \
-             tunnel, 256 at a time:\n`descriptor` over a TUN device, `queue` from Rust without any boundary, the others \
+             tunnel, 100 to 256 at a time:\n`descriptor` over a TUN device, `queue` from Rust without any boundary, the others \
              in batches over the boundary. `echoes`\ncame back each second; `cpu` is the processor time of the phone's \
              process for each, `memory` the most that it had\nresident, a language's own runtime included. {}",
             args.rounds,
