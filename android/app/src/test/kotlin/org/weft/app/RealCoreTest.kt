@@ -6,6 +6,7 @@ import android.app.Application
 import android.content.Intent
 import android.net.Uri
 import android.net.VpnService
+import android.os.Looper
 import androidx.core.content.FileProvider
 import org.junit.After
 import org.junit.Assert.assertEquals
@@ -23,6 +24,7 @@ import org.robolectric.annotation.Config
 import org.robolectric.shadows.ShadowVpnService
 import org.weft.tunnel.Tunnel
 import org.weft.tunnel.WeftVpnService
+import java.time.Duration
 
 /** The app's own activity over the real core: what the user types goes through the core's rules and back. */
 @RunWith(RobolectricTestRunner::class)
@@ -37,8 +39,12 @@ class RealCoreTest {
 
     @After
     fun end() {
+        val looper = shadowOf(Looper.getMainLooper())
+        looper.idleFor(Duration.ofSeconds(1))
         opened?.close()
         Tunnel.of(application).close()
+        // Compose has one dispatcher in a process: a frame that it still waits for would never come in the next test.
+        looper.idleFor(Duration.ofSeconds(1))
     }
 
     private fun open(intent: Intent = Intent(Intent.ACTION_MAIN)): Stage {
