@@ -120,7 +120,7 @@ impl Carried {
             Some(rate) => Self { echoes: rate.parse()?, seconds: 1.0, cost: None },
             None => {
                 let numbers = line.split_whitespace().map(str::parse).collect::<Result<Vec<f64>, _>>()?;
-                let [echoes, seconds, processor, memory] = numbers[..] else {
+                let &[echoes, seconds, processor, memory] = numbers.as_slice() else {
                     bail!("not four numbers: {line}")
                 };
                 Self { echoes, seconds, cost: Some(Cost { processor, memory }) }
