@@ -119,6 +119,16 @@ impl Engine {
         Ok(())
     }
 
+    /// The system, its user or another program took the tunnel interface away for good. The device is disconnected
+    /// whatever the switch's lock says, for there is nothing left to keep, and nothing connects it by itself again.
+    pub fn handle_interface_revoked(&mut self, now: Instant) {
+        self.timers.cancel(TimerKind::AutoConnect);
+        if !matches!(self.phase, Phase::Disconnected | Phase::Disconnecting(_)) {
+            self.wind_down(now);
+        }
+        self.tell_status(now);
+    }
+
     fn wind_down(&mut self, now: Instant) {
         self.clear_problem();
         self.timers.cancel(TimerKind::ProfileRefresh);

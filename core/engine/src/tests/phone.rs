@@ -216,3 +216,20 @@ fn a_phone_that_cannot_come_up_blocks_what_the_settings_of_now_tunnel() {
     bench.acknowledge(&seen);
     assert_eq!(bench.seen().tunnels_stopped, 1);
 }
+
+#[test]
+fn an_interface_that_the_system_took_disconnects_under_a_locked_switch_and_for_good() {
+    let mut bench = phone(r#"{"switch_locked":true,"auto_connect":5}"#).brought_up();
+    let refused = bench.engine.handle_command(Command::Disconnect, bench.now);
+    assert!(matches!(refused, Err(UserError::Forbidden { .. })), "{refused:?}");
+    bench.engine.handle_interface_revoked(bench.now);
+    let seen = bench.seen();
+    assert!(seen.plans[0].interface.is_none());
+    bench.acknowledge(&seen);
+    assert_eq!(bench.state(), State::Disconnected);
+    assert!(bench.engine.status(bench.now).timers.is_empty());
+    bench.engine.handle_interface_revoked(bench.now);
+    assert!(bench.seen().plans.is_empty(), "there is nothing left to take away");
+    bench.engine.handle_command(Command::Connect, bench.now).unwrap();
+    assert_eq!(bench.state(), State::Connecting);
+}

@@ -26,6 +26,8 @@ pub(super) enum Inward {
     Plan(PlanNumber, Result<(), String>),
     Network(NetworkState),
     Woke,
+    /// The system took the tunnel interface away for good.
+    InterfaceRevoked,
     Managed(Box<LocalPolicy>, oneshot::Sender<Result<(), UserError>>),
     ExplainHost(DomainName, oneshot::Sender<HostExplanation>),
     ExplainAddress(IpAddr, oneshot::Sender<AddressExplanation>),
@@ -142,11 +144,16 @@ impl Driver {
             Some(_) if self.engine.awaits_plan() => {}
             Some(detail) => {
                 // Whatever comes next needs a descriptor that works.
-                self.tunnel.detach();
+                self.detach();
                 self.engine.handle_tunnel_failed(detail, now);
             }
             None => self.engine.handle_nudge(now),
         }
+    }
+
+    fn detach(&mut self) {
+        self.tunnel.detach();
+        self.devices.detached(self.tunnel.has_device());
     }
 
     fn take_device(&mut self) {
@@ -172,6 +179,10 @@ impl Driver {
             Inward::Plan(number, result) => self.plan_done(number, result, now),
             Inward::Network(network) => self.engine.handle_network(network, now),
             Inward::Woke => self.engine.handle_wake(now),
+            Inward::InterfaceRevoked => {
+                self.detach();
+                self.engine.handle_interface_revoked(now);
+            }
             Inward::Managed(policy, answer) => {
                 drop(answer.send(self.engine.set_local_policy(*policy, now)));
             }
@@ -231,7 +242,7 @@ impl Driver {
     fn plan_done(&mut self, number: PlanNumber, result: Result<(), String>, now: Instant) {
         if result.is_ok() && !self.wants_interface {
             // The shell has removed the interface; the descriptor leads nowhere.
-            self.tunnel.detach();
+            self.detach();
         }
         self.engine.handle_plan(number, result, now);
         if self.tunnel.failure().is_some() {

@@ -188,6 +188,19 @@ impl Session {
         self.tell(Inward::Woke).await;
     }
 
+    /// Whether the session holds what a shell gave it of a tunnel interface, a descriptor or a queue. It gives a
+    /// descriptor up by itself where packets no longer pass, before it asks for the interface again.
+    #[must_use]
+    pub fn has_device(&self) -> bool {
+        self.devices.has_device()
+    }
+
+    /// Says that the system took the tunnel interface away for good: the device is disconnected whatever the switch's
+    /// lock says, and connects by itself no more.
+    pub async fn interface_revoked(&self) {
+        self.tell(Inward::InterfaceRevoked).await;
+    }
+
     /// Says what the administrator decides on the device itself (MDM), in place of what it was before; it outranks the
     /// profile.
     ///

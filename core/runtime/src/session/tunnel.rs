@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -62,17 +63,34 @@ impl Drop for Device {
 pub(super) struct DeviceInbox {
     device: Mutex<Option<Device>>,
     given: Notify,
+    /// One was given last, and the control thread has not given it up since.
+    held: AtomicBool,
 }
 
 impl DeviceInbox {
     pub(super) fn give(&self, device: Device) {
-        let former = self.lock().replace(device);
+        let former = {
+            let mut waiting = self.lock();
+            self.held.store(true, Ordering::Relaxed);
+            waiting.replace(device)
+        };
         self.given.notify_one();
         drop(former);
     }
 
     pub(super) fn take(&self) -> Option<Device> {
         self.lock().take()
+    }
+
+    /// The control thread gave its device up; `has_other`: it has one all the same. One that waits counts.
+    pub(super) fn detached(&self, has_other: bool) {
+        let waiting = self.lock();
+        self.held.store(has_other || waiting.is_some(), Ordering::Relaxed);
+    }
+
+    /// Whether there is a device, taken or not.
+    pub(super) fn has_device(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
     }
 
     pub(super) async fn given(&self) {
@@ -126,6 +144,10 @@ impl TunnelSlot {
             running.plane.replace_device(input, output);
         }
         self.device = Some(device);
+    }
+
+    pub(super) fn has_device(&self) -> bool {
+        self.device.is_some()
     }
 
     /// The interface is gone. A host that owns the packets keeps its queue, empty, for the next one.
