@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use weft_dns::message::RecordType;
-use weft_model::{Command, DomainName, LocalPolicy};
+use weft_model::{Command, DomainName};
 
 use self::inner::{Inner, Life};
 use crate::errors::WeftError;
@@ -19,7 +19,7 @@ use crate::records::{
     AddressExplanation, DnsLog, DnsLookup, Enrolment, Event, HostExplanation, ManagedConfig, NetworkInfo,
     RegistrationInfo, ServiceMode, SessionConfig, Settings, Stats, Status,
 };
-use crate::{descriptor, manage, panic, worker};
+use crate::{descriptor, panic, worker};
 
 /// The whole core, running. Close it by [`close`](Session::close); dropping it does the same in the background.
 #[derive(uniffi::Object)]
@@ -34,7 +34,7 @@ impl Session {
     /// # Errors
     /// [`WeftError::InvalidInput`] for a configuration that cannot be, [`WeftError::Host`] where the host fails to give
     /// what is stored. What it gives and cannot be read is no error: the device is not registered then, and a warning
-    /// of the status says so.
+    /// of the status says so. Nor is a managed configuration that cannot be: it counts as none, with a warning.
     #[uniffi::constructor]
     pub fn new(config: SessionConfig, host: Arc<dyn Host>) -> Result<Self, WeftError> {
         panic::install_hook();
@@ -137,6 +137,22 @@ impl Session {
         self.inner.panics.guard(|| self.inner.attach_tun(fd))
     }
 
+    /// Whether the core holds the interface that it was given. It closes a descriptor by itself where packets no longer
+    /// pass, and then asks for the interface by another plan, which may be equal to the last but for its number.
+    pub fn has_interface(&self) -> bool {
+        self.inner.panics.guard(|| Ok(self.inner.core()?.has_device())).unwrap_or_default()
+    }
+
+    /// The system, its user or another app took the interface away for good. The device is disconnected, a locked
+    /// switch or not, and connects by itself no more.
+    pub async fn interface_revoked(&self) {
+        let work = async {
+            self.inner.core()?.interface_revoked().await;
+            Ok(())
+        };
+        let _closed = self.guard(work).await;
+    }
+
     /// The packets, for a host that owns them, in place of a descriptor. May be taken at any time; it stays over
     /// disconnects.
     ///
@@ -180,13 +196,9 @@ impl Session {
     /// Takes another managed configuration, or none.
     ///
     /// # Errors
-    /// [`WeftError::InvalidInput`], [`WeftError::Closed`].
+    /// [`WeftError::InvalidInput`] (the one before stays in force), [`WeftError::Closed`].
     pub async fn set_managed(&self, managed: Option<ManagedConfig>) -> Result<(), WeftError> {
-        self.guard(async {
-            let policy = managed.map_or(Ok(LocalPolicy::default()), manage::policy)?;
-            Ok(self.inner.core()?.set_managed(policy).await?)
-        })
-        .await
+        self.guard(self.inner.set_managed(managed)).await
     }
 
     /// The state at this moment; none once the session has ended.

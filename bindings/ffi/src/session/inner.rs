@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::watch;
-use weft_model::SENTINEL_ADDRESSES;
+use weft_model::{LocalPolicy, SENTINEL_ADDRESSES};
 use weft_runtime::session::{Session as CoreSession, SessionConfig as CoreConfig};
 use weft_runtime::sockets::{Protect, SocketFactory};
 
@@ -12,7 +12,7 @@ use crate::host::{ANSWER_WITHIN, Host, HostThread};
 use crate::keeper::Keeper;
 use crate::packets::PacketFlow;
 use crate::panic::Panics;
-use crate::records::{Enrolment, Event, NetworkInfo, SessionConfig, Status};
+use crate::records::{Enrolment, Event, ManagedConfig, NetworkInfo, SessionConfig, Status};
 use crate::{enrol, manage, worker};
 
 /// The systems that a session may say it runs on.
@@ -40,6 +40,8 @@ pub(super) struct Inner {
     registering: tokio::sync::Mutex<()>,
     /// What the last report of the network has to warn of.
     network_warning: Mutex<Option<String>>,
+    /// Why what the administrator set on the device counts as nothing.
+    managed_warning: Mutex<Option<String>>,
 }
 
 /// The plans that the app was given.
@@ -71,13 +73,25 @@ impl Inner {
         if !SYSTEMS.contains(&config.os.as_str()) {
             return Err(WeftError::invalid(format_args!("os is one of {}", SYSTEMS.join(", "))));
         }
-        let policy = config.managed.clone().map(manage::policy).transpose()?;
+        // One wrong value of an administrator's must not leave the device without its tunnel.
+        let (policy, warning) = match config.managed.clone().map(manage::policy).transpose() {
+            Ok(policy) => (policy, None),
+            Err(error) => (None, Some(format!("the managed configuration counts as none: {error}"))),
+        };
         let host = HostThread::start(host)?;
         let started = Self::start_with(config, &host, panics).inspect_err(|_| host.stop())?;
         if let Some(policy) = policy {
             worker::wait(started.core()?.set_managed(policy))?;
         }
+        *lock(&started.managed_warning) = warning;
         Ok(started)
+    }
+
+    pub(super) async fn set_managed(&self, managed: Option<ManagedConfig>) -> Result<(), WeftError> {
+        let policy = managed.map_or(Ok(LocalPolicy::default()), manage::policy)?;
+        self.core()?.set_managed(policy).await?;
+        *lock(&self.managed_warning) = None;
+        Ok(())
     }
 
     fn start_with(
@@ -125,6 +139,7 @@ impl Inner {
             device: Mutex::default(),
             registering: tokio::sync::Mutex::default(),
             network_warning: Mutex::default(),
+            managed_warning: Mutex::default(),
         }
     }
 
@@ -176,7 +191,8 @@ impl Inner {
 
     pub(super) fn status(&self, status: &weft_model::Status) -> Status {
         let network = lock(&self.network_warning).clone();
-        Status::new(status, self.keeper.warning().into_iter().chain(network).collect())
+        let managed = lock(&self.managed_warning).clone();
+        Status::new(status, self.keeper.warning().into_iter().chain(network).chain(managed).collect())
     }
 
     pub(super) async fn ask_network(&self, core: &CoreSession) {

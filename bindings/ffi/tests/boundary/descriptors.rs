@@ -1,11 +1,12 @@
 //! Descriptors of a tunnel interface, good and bad.
 
 use std::os::fd::{AsRawFd, IntoRawFd};
+use std::process::Command;
 
 use anyhow::{Result, ensure};
 use weft_ffi::WeftError;
 
-use crate::support::{TestHost, eventually, held, nothing_is_left_of, plan, session, wait};
+use crate::support::{TestHost, eventually, held, nothing_is_left_of, plan, session, status, wait};
 use crate::sys;
 
 /// Whether the number is that of an open descriptor.
@@ -108,5 +109,33 @@ fn the_core_closes_each_descriptor_that_it_took() {
         wait(session.close());
         drop(session);
         nothing_is_left_of(before)
+    });
+}
+
+#[test]
+fn an_interface_that_goes_by_itself_is_not_held_and_asked_for_again() {
+    netlab::run(|lab| {
+        lab.require_tun()?;
+        let session = session(&TestHost::registered());
+        wait(session.connect())?;
+        let first = plan(&session, |plan| plan.interface.is_some())?;
+        ensure!(!session.has_interface());
+        let device = sys::tun("tun0")?;
+        session.attach_tun(device)?;
+        ensure!(session.has_interface());
+        wait(session.acknowledge_plan(first.number, None));
+        status(&session, |status| status.plan == first.number)?;
+        let gone = Command::new("ip").args(["link", "del", "tun0"]).status()?;
+        ensure!(gone.success());
+        let again = plan(&session, |plan| plan.number > first.number)?;
+        ensure!(weft_ffi::Plan { number: first.number, ..again } == first, "the same state");
+        ensure!(!session.has_interface());
+        session.attach_tun(sys::tun("tun0")?)?;
+        ensure!(session.has_interface());
+        wait(session.acknowledge_plan(again.number, None));
+        wait(session.disconnect())?;
+        let down = plan(&session, |plan| plan.interface.is_none())?;
+        wait(session.acknowledge_plan(down.number, None));
+        eventually(|| !session.has_interface())
     });
 }

@@ -85,10 +85,6 @@ fn what_cannot_be_meant_is_refused() {
             SessionConfig { device_name: String::new(), ..config() },
             SessionConfig { device_name: "a\nb".into(), ..config() },
             SessionConfig { os: "plan9".into(), ..config() },
-            SessionConfig {
-                managed: Some(ManagedConfig { auto_connect: Some(9999), ..ManagedConfig::default() }),
-                ..config()
-            },
         ] {
             let refused = new(wrong);
             ensure!(matches!(refused, Err(WeftError::InvalidInput { .. })), "{refused:?}");
@@ -220,6 +216,43 @@ fn events_say_what_the_state_says() {
             }
         };
         ensure!(event.state == State::Connecting && event.state_text == "Connecting", "{event:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_managed_configuration_that_cannot_be_is_a_warning_and_no_dead_tunnel() {
+    netlab::run(|_| {
+        let wrong = ManagedConfig { auto_connect: Some(9999), ..ManagedConfig::default() };
+        let config = SessionConfig { managed: Some(wrong), ..config() };
+        let session = Session::new(config, TestHost::registered())?;
+        let warned = || {
+            let status = wait(session.status()).unwrap_or_else(|| panic!("the session has ended"));
+            status.warnings.iter().any(|warning| warning.contains("managed configuration"))
+        };
+        ensure!(warned());
+        wait(session.connect())?;
+        plan(&session, |plan| plan.interface.is_some())?;
+        wait(session.set_managed(Some(ManagedConfig::default())))?;
+        ensure!(!warned());
+        Ok(())
+    });
+}
+
+#[test]
+fn an_interface_that_was_taken_away_ends_under_a_locked_switch() {
+    netlab::run(|_| {
+        let locked = ManagedConfig { switch_locked: Some(true), ..ManagedConfig::default() };
+        let config = SessionConfig { managed: Some(locked), ..config() };
+        let session = Session::new(config, TestHost::registered())?;
+        wait(session.connect())?;
+        plan(&session, |plan| plan.interface.is_some())?;
+        let refused = wait(session.disconnect());
+        ensure!(matches!(refused, Err(WeftError::Forbidden { .. })), "{refused:?}");
+        wait(session.interface_revoked());
+        let down = plan(&session, |plan| plan.interface.is_none())?;
+        wait(session.acknowledge_plan(down.number, None));
+        status(&session, is_in(State::Disconnected))?;
         Ok(())
     });
 }
