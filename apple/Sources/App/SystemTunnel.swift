@@ -31,7 +31,9 @@ final class SystemTunnel: TunnelManager {
         tunnel.providerBundleIdentifier = Shared.extensionID
         // Shown in the system's settings; the gateway's address comes from the registration.
         tunnel.serverAddress = "Weft"
-        tunnel.providerConfiguration = [Shared.deviceNameKey: deviceName]
+        var configuration: [String: Any] = [Shared.deviceNameKey: deviceName]
+        configuration[Shared.managedKey] = Shared.managed
+        tunnel.providerConfiguration = configuration
         manager.protocolConfiguration = tunnel
         manager.localizedDescription = "Weft"
         manager.isEnabled = true

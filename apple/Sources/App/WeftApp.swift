@@ -14,7 +14,7 @@ struct WeftApp: App {
         Shared.startLogging()
         let name = UIDevice.current.name
         tunnel = SystemTunnel(deviceName: name)
-        let core = LocalCore(config: Shared.config(deviceName: name), secrets: Shared.secrets)
+        let core = LocalCore(config: Shared.config(deviceName: name, managed: Shared.managed), secrets: Shared.secrets)
         model = AppModel(tunnel: tunnel, membership: core, onDemand: Preferences.onDemand)
     }
 

@@ -68,6 +68,8 @@ public final class AppModel {
         await attempt {
             if isOn {
                 try await tunnel.install()
+                // The last stop has switched the rules off.
+                if onDemand.isOn { try await tunnel.setOnDemand(onDemand) }
                 try await tunnel.start()
             } else {
                 await tunnel.stop()

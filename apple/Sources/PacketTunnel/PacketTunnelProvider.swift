@@ -19,13 +19,14 @@ final class PacketTunnelProvider: NEPacketTunnelProvider, @unchecked Sendable {
         let completion = Completion(completionHandler)
         let configuration = (protocolConfiguration as? NETunnelProviderProtocol)?.providerConfiguration
         let name = configuration?[Shared.deviceNameKey] as? String ?? "Apple device"
+        let managed = configuration?[Shared.managedKey] as? [String: Any]
         let watcher = PathWatcher()
         let controller = TunnelController(host: ProviderHost(self), secrets: Shared.secrets, path: watcher.current)
         lock.withLock { running = (controller, watcher) }
         watcher.start { path in await controller.pathChanged(path) }
         Task {
             do {
-                try await controller.start(Shared.config(deviceName: name))
+                try await controller.start(Shared.config(deviceName: name, managed: managed))
                 completion.call(nil)
             } catch {
                 watcher.stop()

@@ -12,6 +12,7 @@ enum Shared {
     static let keychainGroupKey = "WeftKeychainGroup"
     /// What the app leaves to its extension in the VPN configuration.
     static let deviceNameKey = "device_name"
+    static let managedKey = "managed"
     /// The cache of DNS answers in an extension of 50 MB: 10,000 answers of 400 bytes.
     static let dnsCacheBytes: UInt64 = 4 << 20
 
@@ -26,11 +27,19 @@ enum Shared {
         try? initLogging(level: .info, directory: container?.appendingPathComponent("log", isDirectory: true).path)
     }
 
+    /// What device management has set. The system gives it to the app alone, which leaves it to its extension.
+    static var managed: [String: Any]? { UserDefaults.standard.dictionary(forKey: ManagedSettings.defaultsKey) }
+
     /// A managed configuration that cannot be read is none: the system's log says why, and the profile decides.
-    static func config(deviceName: String) -> SessionConfig {
-        let values = UserDefaults.standard.dictionary(forKey: ManagedSettings.defaultsKey)
+    static func config(deviceName: String, managed values: [String: Any]?) -> SessionConfig {
+        var managed: ManagedConfig?
+        do {
+            managed = try ManagedSettings.read(values)
+        } catch {
+            NSLog("%@", "\(error)")
+        }
         return SessionConfig(
             deviceName: deviceName, os: "ios", osVersion: ProcessInfo.processInfo.operatingSystemVersionString,
-            managed: try? ManagedSettings.read(values), dnsCacheBytes: dnsCacheBytes)
+            managed: managed, dnsCacheBytes: dnsCacheBytes)
     }
 }

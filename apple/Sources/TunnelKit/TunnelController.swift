@@ -157,7 +157,7 @@ public actor TunnelController {
             case .plan(let plan): await apply(plan, core)
             case .status(let status): await show(status, core)
             case .settings: host.announce()
-            case .revoked: fail(ProviderFault(.notRegistered, "the gateway has revoked this device"))
+            case .revoked: revoked()
             case .panicked(let detail):
                 snapshot.problem = Problem(code: "internal", text: detail)
                 host.announce()
@@ -169,12 +169,22 @@ public actor TunnelController {
         fail(ProviderFault(.internal, "the core has ended"))
     }
 
+    /// A tunnel that runs stays and blocks, until its user switches it off: its end would open the way past it.
+    private func revoked() {
+        let text = "the gateway has revoked this device"
+        snapshot.problem = Problem(code: "registration_revoked", text: text)
+        finishStart(ProviderFault(.notRegistered, text))
+        host.announce()
+    }
+
     /// A plan that asks for what is in force is acknowledged and not applied: every application makes the interface
     /// anew, which the path monitor reports, which asserts the plan again.
     private func apply(_ plan: Plan, _ core: any TunnelCore) async {
         var failure: String?
         do {
             if let settings = try wanted(plan), settings != applied {
+                // What is in force after a failure is not known.
+                applied = nil
                 try await host.apply(settings)
                 applied = settings
             }

@@ -59,6 +59,11 @@ public struct TunnelSettings: Equatable, Sendable {
     /// From RFC 5737, section 3: nobody's.
     private static let placeholder = "192.0.2.1"
 
+    /// What the interface is called in a family of which the device has no address, so that the system routes that family's
+    /// packets into it, where the core refuses them: without an address they would leave beside the tunnel. RFC 5737 and
+    /// RFC 3849: nobody's.
+    private static let stranded = [false: IPRange(address: "192.0.2.2", prefix: 32), true: IPRange(address: "2001:db8::2", prefix: 120)]
+
     init(remoteAddress: String, mtu: Int?, ipv4: Family?, ipv6: Family?, dns: Names?) {
         self.remoteAddress = remoteAddress
         self.mtu = mtu
@@ -75,11 +80,13 @@ public struct TunnelSettings: Equatable, Sendable {
         let included = try TunnelSettings.ranges(plan.routes)
         let excluded = try TunnelSettings.ranges(plan.excludedRoutes)
         let family = { (isIPv6: Bool) -> Family? in
-            let own = addresses.filter { $0.isIPv6 == isIPv6 }.compactMap(TunnelSettings.widened)
+            let routed = included.filter { $0.isIPv6 == isIPv6 }
+            var own = addresses.filter { $0.isIPv6 == isIPv6 }.compactMap(TunnelSettings.widened)
+            if own.isEmpty, !routed.isEmpty, let address = TunnelSettings.stranded[isIPv6] ?? nil { own = [address] }
             guard !own.isEmpty else { return nil }
             return Family(
                 addresses: own,
-                included: included.filter { $0.isIPv6 == isIPv6 },
+                included: routed,
                 excluded: excluded.filter { $0.isIPv6 == isIPv6 && !$0.isEverything })
         }
         self.init(

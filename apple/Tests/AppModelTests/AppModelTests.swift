@@ -169,6 +169,16 @@ struct AppModelTests {
         #expect(tunnel.calls == ["install"])
     }
 
+    @Test func theRulesThatAStopSwitchedOffComeBackWithTheNextStart() async throws {
+        let model = await model(TestMembership(office))
+        await model.setOnDemand(OnDemandPolicy(isOn: true))
+        await model.setOn(true)
+        await model.setOn(false)
+        tunnel.calls = []
+        await model.setOn(true)
+        #expect(tunnel.calls == ["install", "on demand true", "start"])
+    }
+
     @Test func newsBringTheStateAnew() async throws {
         let model = await model(TestMembership(office))
         tunnel.isRunning = true

@@ -126,6 +126,18 @@ struct ControllerTests {
         await controller.stop()
     }
 
+    @Test func afterAFailedPlanTheFormerOneIsAppliedAgain() async throws {
+        let controller = try await running()
+        host.refusal.change { $0 = ProviderFault(.host, "not now") }
+        core.say(.plan(plan: plan(2, mtu: 1400)))
+        #expect(await eventually { core.calls.now.contains { $0.hasPrefix("acknowledge 2: ") } })
+        host.refusal.change { $0 = nil }
+        core.say(.plan(plan: plan(3)))
+        #expect(await eventually { core.calls.now.last == "acknowledge 3" })
+        #expect(host.applied.now.map(\.mtu) == [1280, 1280])
+        await controller.stop()
+    }
+
     @Test func aBlockingPlanKeepsTheRoutes() async throws {
         let controller = try await running()
         core.say(.plan(plan: plan(2, hasInterface: false, blocks: true)))
@@ -147,10 +159,13 @@ struct ControllerTests {
         #expect(core.port.closed)
     }
 
-    @Test func aRevokedDeviceEndsTheTunnel() async throws {
+    @Test func aRevokedDeviceStaysBlocked() async throws {
         let controller = try await running()
+        let announced = host.announced.now
         core.say(.revoked)
-        #expect(await eventually { host.cancelled.now.map(\.kind) == [.notRegistered] })
+        #expect(await eventually { host.announced.now > announced })
+        #expect(await snapshot(controller)?.problem?.code == "registration_revoked")
+        #expect(host.cancelled.now.isEmpty, "its end would open the way past the tunnel")
         await controller.stop()
     }
 

@@ -23,8 +23,16 @@ struct TunnelSettingsTests {
         #expect(settings.ipv6?.addresses.map(\.description) == ["2001:db8::2/120"])
     }
 
-    @Test func aPlanOfOneFamilyLeavesTheOtherAlone() throws {
+    @Test func aFamilyWithoutAnAddressIsTakenInAllTheSame() throws {
         let settings = try #require(try TunnelSettings(plan: plan(addresses: [network("172.16.0.2", 32)])))
+        #expect(settings.ipv6?.addresses.map(\.description) == ["2001:db8::2/120"])
+        #expect(settings.ipv6?.included.map(\.description) == ["::/0"], "it would leave beside the tunnel")
+    }
+
+    @Test func aFamilyThatNoRouteIsOfIsLeftAlone() throws {
+        var plan = plan(addresses: [network("172.16.0.2", 32)])
+        plan.routes = [network("0.0.0.0", 0)]
+        let settings = try #require(try TunnelSettings(plan: plan))
         #expect(settings.ipv6 == nil)
         #expect(settings.ipv4 != nil)
     }
