@@ -4,6 +4,7 @@ import org.weft.core.Host
 import org.weft.core.HostException
 import org.weft.core.NetworkInfo
 import java.io.IOException
+import java.security.ProviderException
 
 /** What the core asks of Android. Called on a thread of the core's. */
 internal class CoreHost(
@@ -32,6 +33,8 @@ internal class CoreHost(
             work()
         } catch (error: IOException) {
             throw HostException.Failed(error.message ?: "the storage fails")
+        } catch (error: ProviderException) {
+            throw HostException.Failed(error.message ?: "the key store fails")
         } catch (error: IllegalArgumentException) {
             throw HostException.Failed(error.message ?: "not a name")
         }

@@ -1,6 +1,7 @@
 package org.weft.tunnel
 
 import android.security.keystore.KeyGenParameterSpec
+import android.security.keystore.KeyPermanentlyInvalidatedException
 import android.security.keystore.KeyProperties
 import java.io.File
 import java.io.FileOutputStream
@@ -10,6 +11,8 @@ import java.nio.file.attribute.PosixFilePermission
 import java.nio.file.attribute.PosixFilePermissions
 import java.security.GeneralSecurityException
 import java.security.KeyStore
+import java.security.ProviderException
+import javax.crypto.AEADBadTagException
 import javax.crypto.Cipher
 import javax.crypto.KeyGenerator
 import javax.crypto.SecretKey
@@ -72,12 +75,27 @@ class SecretStore(
         val key = keyOrFail()
         return try {
             open(name, bytes, key)
-        } catch (_: GeneralSecurityException) {
-            // Also KeyPermanentlyInvalidatedException, where the system has thrown the key away.
-            if (!file.renameTo(File(folder, "$name$LOST"))) throw IOException("cannot put $name aside")
-            onLost()
-            null
+        } catch (_: Malformed) {
+            putAside(file, onLost)
+        } catch (_: AEADBadTagException) {
+            putAside(file, onLost)
+        } catch (_: KeyPermanentlyInvalidatedException) {
+            putAside(file, onLost)
+        } catch (error: GeneralSecurityException) {
+            // A key store that fails today may open it tomorrow.
+            throw IOException("cannot open $name", error)
+        } catch (error: ProviderException) {
+            throw IOException("cannot open $name", error)
         }
+    }
+
+    private fun putAside(
+        file: File,
+        onLost: () -> Unit,
+    ): ByteArray? {
+        if (!file.renameTo(File(folder, "${file.name}$LOST"))) throw IOException("cannot put ${file.name} aside")
+        onLost()
+        return null
     }
 
     /**
@@ -101,6 +119,8 @@ class SecretStore(
                 seal(name, value, keyOrFail())
             } catch (error: GeneralSecurityException) {
                 throw IOException("cannot seal $name", error)
+            } catch (error: ProviderException) {
+                throw IOException("cannot seal $name", error)
             }
         replace(file, sealed)
     }
@@ -109,6 +129,8 @@ class SecretStore(
         try {
             keys.key()
         } catch (error: GeneralSecurityException) {
+            throw IOException("the key store gives no key", error)
+        } catch (error: ProviderException) {
             throw IOException("the key store gives no key", error)
         }
 
@@ -136,7 +158,7 @@ class SecretStore(
         bytes: ByteArray,
         key: SecretKey,
     ): ByteArray {
-        if (bytes.size < HEAD || bytes[0] != VERSION) throw GeneralSecurityException("not a sealed file")
+        if (bytes.size < HEAD + TAG_BITS / 8 || bytes[0] != VERSION) throw Malformed()
         val cipher = Cipher.getInstance(TRANSFORMATION)
         cipher.init(Cipher.DECRYPT_MODE, key, GCMParameterSpec(TAG_BITS, bytes, 1, NONCE))
         cipher.updateAAD(name.toByteArray())
@@ -156,6 +178,9 @@ class SecretStore(
         }
         if (!next.renameTo(file)) throw IOException("cannot replace ${file.name}")
     }
+
+    /** It was never sealed here, or was cut off. */
+    private class Malformed : Exception()
 
     private companion object {
         const val TRANSFORMATION = "AES/GCM/NoPadding"

@@ -16,7 +16,9 @@ import java.io.IOException
 import java.nio.file.Files
 import java.nio.file.attribute.PosixFilePermissions
 import java.security.KeyStoreException
+import java.security.ProviderException
 import javax.crypto.KeyGenerator
+import javax.crypto.spec.SecretKeySpec
 
 @RunWith(RobolectricTestRunner::class)
 class SecretStoreTest {
@@ -96,6 +98,18 @@ class SecretStoreTest {
         val broken = SecretStore(folder) { throw KeyStoreException("locked") }
         assertThrows(IOException::class.java) { broken.load("state") }
         assertThrows(IOException::class.java) { broken.store("state", byteArrayOf(1)) }
+        assertArrayEquals(secret, store.load("state"))
+    }
+
+    @Test
+    fun aKeyThatCannotBeUsedTodayLosesNothingEither() {
+        store.store("state", secret)
+        val broken = SecretStore(folder) { throw ProviderException("the key store is busy") }
+        assertThrows(IOException::class.java) { broken.load("state") }
+        assertThrows(IOException::class.java) { broken.store("state", byteArrayOf(1)) }
+        // What the cipher refuses before it looks at a byte of the file.
+        val unusable = SecretStore(folder) { SecretKeySpec(ByteArray(5), "AES") }
+        assertThrows(IOException::class.java) { unusable.load("state") { error("lost") } }
         assertArrayEquals(secret, store.load("state"))
     }
 
