@@ -7,6 +7,7 @@ import android.content.IntentFilter
 import android.os.Build
 import android.provider.Settings
 import org.weft.core.ManagedConfig
+import org.weft.core.Session
 import org.weft.core.SessionConfig
 import org.weft.core.WeftException
 
@@ -25,6 +26,14 @@ internal fun sessionConfig(context: Context): SessionConfig {
 
 /** What the core said. The bindings put the name of the field in front. */
 internal fun WeftException.detailText(): String = message?.removePrefix("detail=") ?: javaClass.simpleName
+
+/** The core, as the one that takes interfaces over. */
+internal fun Session.carrier() =
+    object : Carrier {
+        override fun attach(fd: Int) = attachTun(fd)
+
+        override fun holds() = hasInterface()
+    }
 
 /** Tells when the administrator's configuration changes. */
 internal class ManagedWatch(

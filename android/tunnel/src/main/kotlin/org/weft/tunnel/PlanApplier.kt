@@ -2,8 +2,10 @@ package org.weft.tunnel
 
 import android.net.Network
 import android.os.ParcelFileDescriptor
+import org.weft.core.AppRules
 import org.weft.core.IpNetwork
 import org.weft.core.Plan
+import java.io.IOException
 
 /** What a running service does for the tunnel. */
 internal interface VpnSide {
@@ -33,12 +35,30 @@ internal class PlanFailure(
     cause: Throwable? = null,
 ) : Exception(message, cause)
 
-/** Brings plans into force, one at a time, and remembers what stands. */
+/** What takes over the interfaces that a plan asks for: the core. */
+internal interface Carrier {
+    /** Hands over a descriptor, which is the carrier's from then on. */
+    fun attach(fd: Int)
+
+    /** Whether it still holds the one that it took last: it closes one by itself where packets no longer pass. */
+    fun holds(): Boolean
+}
+
+/**
+ * Brings plans into force, one at a time, and remembers what stands. It keeps a descriptor of each interface itself, so
+ * that one which the core closes stays until the next has taken its place: what goes into it is lost, not shown around.
+ */
 internal class PlanApplier(
     private val builder: PlanBuilder,
 ) {
     private var standing: Plan? = null
     private var routes: List<IpNetwork> = emptyList()
+
+    /** Whom the last interface carried; a plan without an interface names nobody. */
+    private var apps: AppRules? = null
+
+    /** The interface that the core reads, or read last. */
+    private var kept: ParcelFileDescriptor? = null
 
     /** The interface that leads nowhere, which nobody but this holds. */
     private var blocking: ParcelFileDescriptor? = null
@@ -49,17 +69,16 @@ internal class PlanApplier(
      * Brings [plan] into force. A plan that asks for what stands changes nothing: a new interface would cost the
      * programs their connections.
      *
-     * @param attach hands the core a descriptor, which is the core's from then on
      * @return the apps of the plan's lists that are not installed, or null where nothing changed
      * @throws PlanFailure it is not in force; what stood before stands
      */
     fun apply(
         plan: Plan,
         vpn: VpnSide?,
-        attach: (Int) -> Unit,
+        core: Carrier,
     ): List<String>? =
         when {
-            plan.`interface` != null -> if (stands(plan)) null else raise(plan, vpn, attach)
+            plan.`interface` != null -> if (stands(plan) && core.holds()) null else raise(plan, vpn, core)
             plan.blocks -> if (blocks) null else block(plan, vpn)
             else -> {
                 forget()
@@ -67,11 +86,19 @@ internal class PlanApplier(
             }
         }
 
-    /** The system has taken the interface away, or the core has closed it. */
+    /** No interface is to stand any more. */
     fun forget() {
         standing = null
+        release()
         blocking?.close()
         blocking = null
+    }
+
+    /** Nobody reads the interface any more and it is to stay: what goes into it goes nowhere. */
+    fun wall() {
+        standing = null
+        blocking = blocking ?: kept
+        kept = null
     }
 
     private fun stands(plan: Plan): Boolean = standing?.copy(number = plan.number, blocks = plan.blocks) == plan
@@ -79,12 +106,24 @@ internal class PlanApplier(
     private fun raise(
         plan: Plan,
         vpn: VpnSide?,
-        attach: (Int) -> Unit,
+        core: Carrier,
     ): List<String> {
         val made = make(vpn) { builder.put(plan, it) }
-        attach(made.descriptor.detachFd())
+        // The system has replaced the former one already, whatever comes now.
+        standing = null
+        val own =
+            try {
+                made.descriptor.dup()
+            } catch (error: IOException) {
+                made.descriptor.close()
+                throw PlanFailure("the interface cannot be kept: ${error.message}", cause = error)
+            }
+        release()
+        kept = own
+        core.attach(made.descriptor.detachFd())
         standing = plan
         routes = plan.routes
+        apps = plan.apps
         // Only now: the new interface has taken the place of the blocking one, with no moment between.
         blocking?.close()
         blocking = null
@@ -95,10 +134,16 @@ internal class PlanApplier(
         plan: Plan,
         vpn: VpnSide?,
     ): List<String> {
-        val made = make(vpn) { builder.block(routes, plan.apps, it) }
+        val made = make(vpn) { builder.block(routes, apps ?: plan.apps, it) }
         blocking = made.descriptor
         standing = null
+        release()
         return made.applied.missingApps
+    }
+
+    private fun release() {
+        kept?.close()
+        kept = null
     }
 
     private fun make(
@@ -110,10 +155,11 @@ internal class PlanApplier(
             vpn.establish(fill)
         } catch (error: IllegalArgumentException) {
             throw PlanFailure("the system does not take the plan: ${error.message}", cause = error)
-        } catch (error: IllegalStateException) {
-            throw PlanFailure("the system cannot make the interface: ${error.message}", cause = error)
         } catch (error: SecurityException) {
             throw PlanFailure("the system does not allow the VPN: ${error.message}", cause = error)
+        } catch (error: RuntimeException) {
+            // Whatever it is, the core is told: it tries again.
+            throw PlanFailure("the system cannot make the interface: ${error.message}", cause = error)
         } ?: throw PlanFailure("the user has not agreed to the VPN", consent = true)
     }
 }

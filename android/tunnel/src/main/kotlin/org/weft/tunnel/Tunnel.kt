@@ -58,6 +58,12 @@ class Tunnel internal constructor(
     private var vpn: VpnSide? = null
     private var latest: Plan? = null
 
+    /** The plan that a service which is on its way is to take up. */
+    private var awaiting: ULong? = null
+
+    /** The core has ended, and nothing asked of it comes to anything. */
+    private var ended = false
+
     private val session: Deferred<Session> =
         scope.async {
             val secrets = SecretStore(File(options.folder, "secrets"), options.keys)
@@ -98,14 +104,15 @@ class Tunnel internal constructor(
     }
 
     /**
-     * Takes the tunnel down, and the service with it.
+     * Takes the tunnel down, and the service with it; what is left of it, where the core has ended.
      *
      * @throws WeftException the administrator does not allow it; nothing changes then
      */
     suspend fun disconnect() =
         withContext(serial) {
-            core().disconnect()
+            if (!ended) core().disconnect()
             want(false)
+            if (ended) letGo()
             finishWhereDown()
         }
 
@@ -181,29 +188,45 @@ class Tunnel internal constructor(
         mutable.update { it.copy(problem = TunnelProblem.Revoked) }
         scope.launch {
             want(false)
-            applier.forget()
-            onCore { it.disconnect() }
+            letGo()
+            // A lock of the switch keeps nobody from having taken the interface away.
+            onCore { it.interfaceRevoked() }
         }
     }
 
     /** The system does not let the service into the foreground. */
     internal fun refusedForeground(error: RuntimeException) {
-        val problem = TunnelProblem.Refused("the system does not start the VPN: ${error.message}")
-        mutable.update { it.copy(problem = problem) }
+        val detail = refusedStart(error)
+        scope.launch {
+            val plan = awaiting ?: return@launch
+            awaiting = null
+            onCore { it.acknowledgePlan(plan, detail) }
+        }
+    }
+
+    private fun refusedStart(error: RuntimeException): String {
+        val detail = "the system does not start the VPN: ${error.message}"
+        mutable.update { it.copy(problem = TunnelProblem.Refused(detail)) }
+        return detail
     }
 
     /** False where the system lets no service start now: from API 31 on, from the background. */
-    private fun startService(): Boolean =
+    private fun startService(action: String? = WeftVpnService.ACTION_CONNECT): Boolean =
         try {
-            val intent = Intent(context, WeftVpnService::class.java).setAction(WeftVpnService.ACTION_CONNECT)
+            val intent = Intent(context, WeftVpnService::class.java).setAction(action)
             context.startForegroundService(intent) != null
         } catch (error: IllegalStateException) {
-            refusedForeground(error)
+            refusedStart(error)
             false
         }
 
     private suspend fun bringUp() {
+        if (ended) {
+            mutable.update { it.copy(problem = ENDED) }
+            return finishWhereDown()
+        }
         want(true)
+        awaiting = null
         // What the core holds in force already, the new service has to make anew.
         latest?.takeIf { it.`interface` != null || it.blocks }?.let { apply(it) }
         try {
@@ -246,16 +269,32 @@ class Tunnel internal constructor(
                 is Event.Panicked -> warn(TunnelWarning.Panicked(event.detail))
             }
         }
-        mutable.update { it.copy(problem = TunnelProblem.CoreFailed("the core has ended")) }
+        if (instance.get() === this) coreEnded()
+    }
+
+    /** What is wanted in the tunnel and has lost it is not to go another way. */
+    private fun coreEnded() {
+        ended = true
+        if (state.value.wanted) applier.wall() else applier.forget()
+        mutable.update { it.copy(problem = ENDED, blocked = applier.blocks) }
+        finishWhereDown()
+    }
+
+    private fun letGo() {
+        applier.forget()
+        mutable.update { it.copy(blocked = applier.blocks) }
     }
 
     private suspend fun apply(plan: Plan) {
         // The core connects by itself where the profile says so; the service then takes the plan up in attach().
-        if (plan.`interface` != null && vpn == null && mayStart() && startService()) return
+        if (plan.`interface` != null && vpn == null && mayStart() && startService()) {
+            awaiting = plan.number
+            return
+        }
         val failure =
             try {
                 val core = core()
-                val missing = applier.apply(plan, vpn, core::attachTun)
+                val missing = applier.apply(plan, vpn, core.carrier())
                 if (missing != null) {
                     warnOf(plan, missing)
                     // A new interface follows the system's default network until it is told.
@@ -307,8 +346,8 @@ class Tunnel internal constructor(
     /** The service goes when nobody wants the tunnel and nothing of it stands. */
     private fun finishWhereDown() {
         val now = state.value
-        val down = now.status?.state == State.DISCONNECTED && latest?.`interface` == null && !now.blocked
-        if (down && !now.wanted && !now.alwaysOn) vpn?.finish()
+        val down = ended || (now.status?.state == State.DISCONNECTED && latest?.`interface` == null)
+        if (down && !now.blocked && !now.wanted && !now.alwaysOn) vpn?.finish()
     }
 
     private suspend fun refresh() {
@@ -359,6 +398,7 @@ class Tunnel internal constructor(
         }
 
     companion object {
+        private val ENDED = TunnelProblem.CoreFailed("the core has ended")
         private val instance = java.util.concurrent.atomic.AtomicReference<Tunnel?>()
 
         /** The tunnel of this process. Options come from the application where it is a [TunnelOptionsProvider]. */
@@ -369,9 +409,16 @@ class Tunnel internal constructor(
             }
         }
 
-        private fun make(application: Context): Tunnel {
-            val options = (application as? TunnelOptionsProvider)?.tunnelOptions ?: TunnelOptions(application)
-            return Tunnel(application, options)
+        /** Starts the service where the tunnel is wanted and nobody has to be asked; else nothing is started at all. */
+        internal fun resume(context: Context) {
+            val application = context.applicationContext
+            if (!TargetStore(optionsOf(application).folder).wanted || VpnService.prepare(application) != null) return
+            of(application).startService(null)
         }
+
+        private fun make(application: Context) = Tunnel(application, optionsOf(application))
+
+        private fun optionsOf(application: Context) =
+            (application as? TunnelOptionsProvider)?.tunnelOptions ?: TunnelOptions(application)
     }
 }

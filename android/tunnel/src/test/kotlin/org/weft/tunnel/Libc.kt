@@ -15,6 +15,8 @@ object Libc {
 
         fun close(fd: Int): Int
 
+        fun dup(fd: Int): Int
+
         fun ioctl(
             fd: Int,
             request: Long,
@@ -44,6 +46,8 @@ object Libc {
     private const val SO_MARK = 36
 
     fun close(fd: Int) = check(calls.close(fd) == 0) { "close($fd): errno ${Native.getLastError()}" }
+
+    fun dup(fd: Int): Int = calls.dup(fd).also { check(it >= 0) { "dup($fd): errno ${Native.getLastError()}" } }
 
     /** A descriptor that is open and no TUN device's. */
     fun pipe(): Int {

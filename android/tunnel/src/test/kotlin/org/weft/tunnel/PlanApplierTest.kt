@@ -10,6 +10,7 @@ import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
+import org.weft.core.AppRules
 import org.weft.core.Plan
 import org.weft.core.WeftException
 
@@ -20,7 +21,7 @@ class PlanApplierTest {
         val recorders = mutableListOf<Recorder>()
 
         override fun establish(fill: (TunnelBuilder) -> PlanBuilder.Applied): Established? {
-            val recorder = Recorder()
+            val recorder = Recorder(setOf("org.example.app"))
             val applied = fill(recorder)
             val descriptor = next() ?: return null
             recorders += recorder
@@ -36,8 +37,11 @@ class PlanApplierTest {
 
     private class Descriptor : ParcelFileDescriptor(null as ParcelFileDescriptor?) {
         var closed = false
+        var kept: Descriptor? = null
 
         override fun detachFd() = NUMBER
+
+        override fun dup() = Descriptor().also { kept = it }
 
         override fun close() {
             closed = true
@@ -46,12 +50,27 @@ class PlanApplierTest {
 
     private val side = Side()
     private val attached = mutableListOf<Int>()
+
+    /** The core, which may refuse a descriptor or give one up. */
+    private val core =
+        object : Carrier {
+            var refusal: Exception? = null
+            var has = false
+
+            override fun attach(fd: Int) {
+                refusal?.let { throw it }
+                attached += fd
+                has = true
+            }
+
+            override fun holds() = has
+        }
     private val applier = PlanApplier(PlanBuilder(35, "org.weft.android"))
 
     private fun apply(
         plan: Plan,
         vpn: VpnSide? = side,
-    ) = applier.apply(plan, vpn, attached::add)
+    ) = applier.apply(plan, vpn, core)
 
     @Test
     fun aPlanThatAsksForWhatStandsMakesNoNewInterface() {
@@ -87,6 +106,13 @@ class PlanApplierTest {
     }
 
     @Test
+    fun theWallIsForTheAppsOfTheTunnel() {
+        apply(Plans.include.copy(apps = AppRules.Only(listOf("org.example.app"))))
+        apply(Plans.none.copy(blocks = true))
+        assertEquals(listOf("org.example.app"), side.recorders[1].of("allow"))
+    }
+
+    @Test
     fun aDisconnectTakesTheWallDown() {
         val wall = Descriptor()
         side.next = { wall }
@@ -100,7 +126,8 @@ class PlanApplierTest {
         apply(Plans.exclude)
         side.next = { null }
         assertTrue(assertThrows(PlanFailure::class.java) { apply(Plans.include) }.consent)
-        for (error in listOf(IllegalArgumentException("bad"), IllegalStateException("gone"), SecurityException("no"))) {
+        val refusals = listOf(IllegalArgumentException("bad"), IllegalStateException("gone"), SecurityException("no"))
+        for (error in refusals + RuntimeException("dead system")) {
             side.next = { throw error }
             val failure = assertThrows(PlanFailure::class.java) { apply(Plans.include) }
             assertTrue(failure.message, error.message!! in failure.message!!)
@@ -111,10 +138,48 @@ class PlanApplierTest {
 
     @Test
     fun whatTheCoreRefusesDoesNotStand() {
-        val refusal = WeftException.Closed("the session")
-        assertThrows(WeftException::class.java) { applier.apply(Plans.exclude, side) { throw refusal } }
+        core.refusal = WeftException.Closed("the session")
+        assertThrows(WeftException::class.java) { apply(Plans.exclude) }
+        core.refusal = null
         apply(Plans.exclude)
         assertEquals(1, attached.size)
+        core.refusal = WeftException.Closed("the session")
+        assertThrows(WeftException::class.java) { apply(Plans.include) }
+        core.refusal = null
+        assertEquals("nothing stands", emptyList<String>(), apply(Plans.exclude))
+    }
+
+    @Test
+    fun anInterfaceThatTheCoreGaveUpStaysUntilTheNextAndIsMadeAnew() {
+        val first = Descriptor()
+        side.next = { first }
+        apply(Plans.exclude)
+        core.has = false
+        assertFalse("it stands without the core", first.kept!!.closed)
+        val second = Descriptor()
+        side.next = {
+            assertFalse(first.kept!!.closed)
+            second
+        }
+        assertEquals(emptyList<String>(), apply(Plans.exclude.copy(number = 8u)))
+        assertTrue(first.kept!!.closed)
+        assertEquals(2, attached.size)
+        apply(Plans.none)
+        assertTrue(second.kept!!.closed)
+    }
+
+    @Test
+    fun anInterfaceThatNobodyReadsBecomesTheWall() {
+        val made = Descriptor()
+        side.next = { made }
+        apply(Plans.exclude)
+        applier.wall()
+        assertTrue(applier.blocks)
+        assertFalse(made.kept!!.closed)
+        applier.forget()
+        assertTrue(made.kept!!.closed)
+        applier.wall()
+        assertFalse("there is nothing to make one of", applier.blocks)
     }
 
     private companion object {

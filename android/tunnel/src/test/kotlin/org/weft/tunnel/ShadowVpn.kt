@@ -127,6 +127,8 @@ class HeldDescriptor(
 
     override fun detachFd() = fd.also { fd = GONE }
 
+    override fun dup() = HeldDescriptor(Libc.dup(fd))
+
     override fun close() {
         if (fd != GONE) Libc.close(detachFd())
     }
