@@ -22,6 +22,10 @@ class WeftVpnService : VpnService() {
     private lateinit var tunnel: Tunnel
     private var drawing: CoroutineScope? = null
 
+    /** Guards [shown]: a notification that is drawn late must not outlive the service. */
+    private val drawn = Any()
+    private var shown = false
+
     override fun onCreate() {
         super.onCreate()
         tunnel = Tunnel.of(this)
@@ -68,7 +72,7 @@ class WeftVpnService : VpnService() {
     }
 
     override fun onDestroy() {
-        drawing?.cancel()
+        undraw()
         tunnel.detach(side)
         super.onDestroy()
     }
@@ -80,9 +84,17 @@ class WeftVpnService : VpnService() {
     }
 
     private fun finish() {
-        drawing?.cancel()
+        undraw()
         stopForeground(STOP_FOREGROUND_REMOVE)
         stopSelf()
+    }
+
+    private fun undraw() {
+        drawing?.cancel()
+        synchronized(drawn) {
+            shown = false
+            getSystemService(NotificationManager::class.java)?.cancel(NOTIFICATION)
+        }
     }
 
     /** Whether the VPN is always-on, and whether nothing may pass it. Before API 29 the system does not say. */
@@ -99,6 +111,7 @@ class WeftVpnService : VpnService() {
         } else {
             startForeground(NOTIFICATION, note)
         }
+        synchronized(drawn) { shown = true }
         drawing?.cancel()
         drawing =
             CoroutineScope(SupervisorJob() + Dispatchers.Default).also { scope ->
@@ -116,7 +129,9 @@ class WeftVpnService : VpnService() {
 
     private fun redraw(state: TunnelState) {
         val note = tunnel.options.notification.draw(this, state)
-        getSystemService(NotificationManager::class.java)?.notify(NOTIFICATION, note)
+        synchronized(drawn) {
+            if (shown) getSystemService(NotificationManager::class.java)?.notify(NOTIFICATION, note)
+        }
     }
 
     private inner class Side : VpnSide {

@@ -1,16 +1,19 @@
 package org.weft.tunnel
 
 import android.app.Application
+import android.app.NotificationManager
 import android.app.Service
 import android.content.Intent
 import android.content.pm.ServiceInfo
 import android.net.VpnService
 import android.os.Looper
+import kotlinx.coroutines.runBlocking
 import org.junit.After
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertNotNull
 import org.junit.Assert.assertNull
+import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 import org.junit.Before
 import org.junit.Rule
@@ -25,6 +28,7 @@ import org.robolectric.android.controller.ServiceController
 import org.robolectric.annotation.Config
 import org.robolectric.shadows.ShadowVpnService
 import org.weft.core.State
+import org.weft.core.WeftException
 import java.io.File
 import javax.crypto.spec.SecretKeySpec
 
@@ -67,6 +71,40 @@ class WeftVpnServiceTest {
             shadowOf(Looper.getMainLooper()).idle()
             Thread.onSpinWait()
         }
+    }
+
+    /** The device is registered with a gateway that nobody runs. */
+    private fun register(profile: String) {
+        val options = application.tunnelOptions
+        val state = """{"registration":$REGISTRATION,"profile":$profile}"""
+        SecretStore(File(options.folder, "secrets"), options.keys).store("state", state.toByteArray())
+    }
+
+    @Test
+    fun aRevokedTunnelEndsWhereTheSwitchIsLockedToo() {
+        register("""{"switch_locked":true,"auto_connect":5}""")
+        val service = start(Intent(WeftVpnService.ACTION_CONNECT)).get()
+        eventually("it connects") { tunnel.state.value.status?.state == State.CONNECTING }
+        assertThrows(WeftException.Forbidden::class.java) { runBlocking { tunnel.disconnect() } }
+        assertTrue(wanted)
+        service.onRevoke()
+        eventually("the core has ended its connection") { tunnel.state.value.isDown && !wanted }
+        assertEquals(TunnelProblem.Revoked, tunnel.state.value.problem)
+        assertTrue(tunnel.state.value.status!!.timers.isEmpty())
+    }
+
+    @Test
+    fun aPlanThatWaitsForARefusedServiceIsAnswered() {
+        register("{}")
+        val first = start(Intent(WeftVpnService.ACTION_CONNECT))
+        eventually("the plan has failed") { tunnel.state.value.status?.error?.code == "plan_failed" }
+        first.destroy()
+        // The next attempt finds no service and starts one, which the system does not let into the foreground.
+        eventually("a service is asked for") { shadowOf(application).nextStartedService != null }
+        val second = Robolectric.buildService(WeftVpnService::class.java).create().get()
+        shadowOf(second).setThrowInStartForeground(SecurityException("not now"))
+        second.onStartCommand(Intent(WeftVpnService.ACTION_CONNECT), 0, 2)
+        eventually("the core knows") { "not now" in tunnel.state.value.status?.error?.text.orEmpty() }
     }
 
     @Test
@@ -137,6 +175,36 @@ class WeftVpnServiceTest {
     }
 
     @Test
+    fun aStartOfTheDeviceTakesUpWhatWasWantedAndAsksNobody() {
+        val receiver = ResumeReceiver()
+        val causes = listOf(Intent.ACTION_BOOT_COMPLETED, Intent.ACTION_MY_PACKAGE_REPLACED).map(::Intent)
+        causes.forEach { receiver.onReceive(application, it) }
+        assertNull("nobody wants it", shadowOf(application).nextStartedService)
+        File(application.folder, "wanted").createNewFile()
+        receiver.onReceive(application, Intent("org.example.other"))
+        ShadowVpnService.setPrepareResult(Intent("ask"))
+        causes.forEach { receiver.onReceive(application, it) }
+        assertNull(shadowOf(application).nextStartedService)
+        ShadowVpnService.setPrepareResult(null)
+        for (cause in causes) {
+            receiver.onReceive(application, cause)
+            val intent = shadowOf(application).nextStartedService
+            assertEquals(WeftVpnService::class.java.name, intent.component!!.className)
+            assertNull("the service looks itself what is wanted", intent.action)
+        }
+    }
+
+    @Test
+    fun theNotificationGoesWithTheServiceWhateverIsDrawnLate() {
+        FakeSystem.alwaysOn = true
+        val controller = start(Intent(VpnService.SERVICE_INTERFACE))
+        val manager = shadowOf(application.getSystemService(NotificationManager::class.java))
+        eventually("it is drawn") { manager.getNotification(WeftVpnService.NOTIFICATION) != null }
+        controller.destroy()
+        assertNull(manager.getNotification(WeftVpnService.NOTIFICATION))
+    }
+
+    @Test
     fun theSystemsOwnStartIsHeededWhateverWasWanted() {
         start(Intent(VpnService.SERVICE_INTERFACE))
         assertEquals(Service.START_STICKY, result)
@@ -183,6 +251,12 @@ class WeftVpnServiceTest {
 
     private companion object {
         const val PATIENCE_NS = 30_000_000_000L
+        val REGISTRATION =
+            """
+            {"id":"office","source":"imported","private_key":"qMqVhGHXzEsNPVsrCLbWYvhBlCzFTBWcPKaBJGdNC3c=",
+             "addresses":["172.16.0.2/32"],"gateways":[{"dns":"system","tunnel":{"addresses":["127.0.0.1"],"ports":[9],
+             "public_key":"HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw="}}]}
+            """.trimIndent()
     }
 }
 
