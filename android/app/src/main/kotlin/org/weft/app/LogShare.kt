@@ -5,6 +5,7 @@ import android.content.Context
 import android.content.Intent
 import androidx.core.content.FileProvider
 import java.io.File
+import java.io.IOException
 
 /** Hands the log to an app that the user chooses. */
 object LogShare {
@@ -12,12 +13,24 @@ object LogShare {
     private const val FOLDER = "shared"
     private const val FILE = "weft-log.txt"
 
-    /** Writes [lines] to a file that replaces the one before, and asks whom to give it to. */
+    /** What was handed out before is gone with the log that it was made of. */
+    fun forget(context: Context) {
+        file(context).delete()
+    }
+
+    private fun file(context: Context) = File(File(context.cacheDir, FOLDER), FILE)
+
+    /**
+     * Writes [lines] to a file that replaces the one before, and asks whom to give it to. Not for the main thread.
+     *
+     * @throws IOException the storage is full or fails
+     */
     fun intent(
         context: Context,
         lines: List<String>,
     ): Intent {
-        val file = File(File(context.cacheDir, FOLDER).apply { mkdirs() }, FILE)
+        val file = file(context)
+        file.parentFile?.mkdirs()
         file.writeText(lines.joinToString("\n", postfix = "\n"))
         val uri = FileProvider.getUriForFile(context, context.packageName + ".files", file)
         val send =

@@ -9,6 +9,7 @@ import android.net.Uri
 import android.os.Build
 import android.os.Bundle
 import android.provider.Settings
+import android.util.Log
 import androidx.activity.ComponentActivity
 import androidx.activity.compose.setContent
 import androidx.activity.enableEdgeToEdge
@@ -28,7 +29,9 @@ import androidx.lifecycle.repeatOnLifecycle
 import androidx.lifecycle.viewModelScope
 import androidx.lifecycle.viewmodel.initializer
 import androidx.lifecycle.viewmodel.viewModelFactory
+import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.launch
+import kotlinx.coroutines.withContext
 import org.weft.app.device.TunnelDevice
 import org.weft.app.scan.ScannerView
 import org.weft.app.state.AppModel
@@ -40,6 +43,7 @@ import org.weft.app.ui.WeftTheme
 import org.weft.core.version
 import org.weft.tunnel.Consent
 import org.weft.tunnel.Tunnel
+import java.io.IOException
 
 /** Keeps the model while the activity is made anew, as on a change of size or theme. */
 class AppViewModel(
@@ -97,10 +101,21 @@ class MainActivity : ComponentActivity() {
         when (effect) {
             Effect.AskConsent -> askConsent()
             Effect.AskCamera -> askCamera()
-            is Effect.ShareLog -> start(LogShare.intent(this, effect.lines))
+            is Effect.ShareLog -> lifecycleScope.launch { share(effect.lines) }
             is Effect.OpenPage -> openPage(effect.page)
             is Effect.OpenUrl -> start(Intent(Intent.ACTION_VIEW, Uri.parse(effect.url)))
         }
+    }
+
+    private suspend fun share(lines: List<String>) {
+        val intent =
+            try {
+                withContext(Dispatchers.IO) { LogShare.intent(this@MainActivity, lines) }
+            } catch (error: IOException) {
+                Log.w("weft", "the log cannot be written down", error)
+                return
+            }
+        start(intent)
     }
 
     private fun askConsent() {

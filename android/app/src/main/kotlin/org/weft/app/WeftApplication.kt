@@ -15,6 +15,7 @@ class WeftApplication :
 
     override fun onCreate() {
         super.onCreate()
+        LogShare.forget(this)
         try {
             // In memory alone: at this level it holds no name and no address, and nothing stays when the app ends.
             initLogging(LogLevel.INFO, null)

@@ -24,6 +24,7 @@ import org.robolectric.annotation.Config
 import org.robolectric.shadows.ShadowVpnService
 import org.weft.tunnel.Tunnel
 import org.weft.tunnel.WeftVpnService
+import java.io.File
 import java.time.Duration
 
 /** The app's own activity over the real core: what the user types goes through the core's rules and back. */
@@ -136,6 +137,15 @@ class RealCoreTest {
         assertEquals(WeftVpnService::class.java.name, started.component?.className)
         assertEquals(WeftVpnService.ACTION_CONNECT, started.action)
         assertFalse(VpnService.SERVICE_INTERFACE == started.action)
+    }
+
+    @Test
+    fun aLogThatWasHandedOutIsForgotten() {
+        LogShare.intent(application, listOf("one"))
+        val shared = File(application.cacheDir, "shared/weft-log.txt")
+        assertTrue(shared.exists())
+        LogShare.forget(application)
+        assertFalse(shared.exists())
     }
 
     @Test
