@@ -116,6 +116,26 @@ class AppModelTest {
     }
 
     @Test
+    fun noLinkTakesThePlaceOfTheOneThatIsShown() {
+        val model = model(FakeDevice(Phase.NotEnrolled, Invitation("https://managed.example", "m4n", null, null)))
+        model.invite(link)
+        val enrol = model.state.value.enrol
+        assertEquals("managed.example", enrol.invitation?.host)
+        assertEquals(ProblemKind.OtherLink, enrol.error?.kind)
+        model.dismissInvitation()
+        model.invite(link)
+        model.invite(link)
+        assertNull("the same one is no other", model.state.value.enrol.error)
+    }
+
+    @Test
+    fun whatIsTypedIsNotPrinted() {
+        val model = model(FakeDevice(Phase.NotEnrolled))
+        model.typeLink(link)
+        assertFalse("t0k" in model.state.value.toString())
+    }
+
+    @Test
     fun aRefusedEnrolmentCanBeTriedAgain() {
         val device = FakeDevice(Phase.NotEnrolled)
         val model = model(device)
@@ -152,6 +172,7 @@ class AppModelTest {
         assertEquals(Screen.Enrol, model.state.value.screen)
         assertEquals(managed, model.state.value.enrol.invitation)
         assertTrue(model.state.value.enrol.managed)
+        model.dismissInvitation()
         model.invite(link)
         assertEquals("gateway.example", model.state.value.enrol.invitation?.host)
         assertFalse(model.state.value.enrol.managed)

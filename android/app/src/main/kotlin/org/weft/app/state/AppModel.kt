@@ -116,7 +116,13 @@ class AppModel(
         mutable.update { it.copy(screen = Screen.Enrol) }
         if (mutable.value.enrol.busy) return
         val invitation = attempt(::enrolFailed) { device.readLink(link.trim()) } ?: return
-        mutable.update { it.copy(enrol = EnrolState(invitation = invitation)) }
+        val shown = mutable.value.enrol.invitation
+        when (shown) {
+            null -> mutable.update { it.copy(enrol = EnrolState(invitation = invitation)) }
+            invitation -> Unit
+            // What the user is reading is not exchanged under their finger.
+            else -> enrolFailed(Problem(ProblemKind.OtherLink))
+        }
     }
 
     override fun dismissInvitation() = mutable.update { it.copy(enrol = EnrolState()) }

@@ -113,7 +113,12 @@ data class EnrolState(
     val busy: Boolean = false,
     /** Why the camera cannot scan; null while it can or was not asked. */
     val camera: CameraTrouble? = null,
-)
+) {
+    /** Without what was typed: a link holds a token. */
+    override fun toString() =
+        "EnrolState(text=${text.length} characters, invitation=${invitation?.host}, managed=$managed, error=$error, " +
+            "busy=$busy, camera=$camera)"
+}
 
 /** Why the camera cannot be used. */
 enum class CameraTrouble { None, Denied, Failed }

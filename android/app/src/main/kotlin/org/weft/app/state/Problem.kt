@@ -41,6 +41,9 @@ enum class ProblemKind {
     /** What was typed, scanned or opened is no enrolment link. */
     Link,
 
+    /** A link was opened while another one's question is on the screen. */
+    OtherLink,
+
     /** What was typed is no name and no address. */
     Name,
 

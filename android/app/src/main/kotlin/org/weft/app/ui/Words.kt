@@ -43,6 +43,7 @@ fun ProblemKind.words(): Words =
         ProblemKind.Refused -> Words(R.string.problem_refused, R.string.problem_refused_do)
         ProblemKind.Unreachable -> Words(R.string.problem_unreachable, R.string.problem_unreachable_do)
         ProblemKind.Link -> Words(R.string.problem_link, R.string.problem_link_do)
+        ProblemKind.OtherLink -> Words(R.string.problem_other_link, R.string.problem_other_link_do)
         ProblemKind.Name -> Words(R.string.problem_name, R.string.problem_name_do)
         ProblemKind.NotRunning -> Words(R.string.problem_not_running, R.string.problem_not_running_do)
         ProblemKind.Call -> Words(R.string.problem_call, R.string.problem_call_do)
