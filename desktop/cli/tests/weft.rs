@@ -50,6 +50,7 @@ fn settings() -> Settings {
         "dns_prefer_positive": setting(json!(false)),
         "mtu": { "value": 1280, "origin": "user_set" },
         "support_url": setting(Value::Null),
+        "apps": setting(json!("all")),
     }))
     .unwrap()
 }
