@@ -378,19 +378,6 @@ fn a_locked_switch_refuses_and_auto_connect_comes_back() {
 }
 
 #[test]
-fn dns_only_tunnels_nothing() {
-    let profile =
-        Profile::from_json(r#"{"service_mode_v2":{"mode":"1dot1"},"allow_mode_switch":true}"#).unwrap();
-    let mut bench = Bench::connected(profile);
-    assert_eq!(bench.puppet.0.lock().unwrap().started, 0);
-    let mode = ServiceMode::TrafficAndDns;
-    bench.engine.handle_command(Command::SetMode { mode }, bench.now).unwrap();
-    let seen = bench.seen();
-    assert!(matches!(seen.plans[0].firewall, FirewallPlan::Enforced { .. }));
-    assert_eq!((seen.dns_stopped, seen.tunnels_started), (1, 0));
-}
-
-#[test]
 fn the_same_network_is_no_event_and_another_one_renews_the_path() {
     let mut bench = Bench::connected(Profile::default());
     let wifi = NetworkState { interface: Some("wlan0".to_owned()), has_v4: true, ..NetworkState::default() };
@@ -586,16 +573,4 @@ fn after_any_fault_on_the_way_the_device_gets_connected_by_itself() {
             }
         }
     }
-}
-
-#[test]
-fn names_by_the_gateway_alone_need_a_resolver_outside_the_tunnel() {
-    let mut imported = registration();
-    imported.source = RegistrationSource::Imported;
-    imported.gateways[0].dns =
-        DnsUpstream::Plain { servers: vec!["10.99.0.1".parse().unwrap()], search: Vec::new() };
-    let mut bench = Bench::new(Some(imported), Profile::default());
-    let mode = ServiceMode::DnsOnly;
-    let refused = bench.engine.handle_command(Command::SetMode { mode }, bench.now);
-    assert!(matches!(refused, Err(UserError::Settings { .. })), "{refused:?}");
 }

@@ -1,4 +1,4 @@
-//! From one service mode to another while the device is up.
+//! What service modes ask for, and going from one to another while the device is up.
 
 use super::*;
 
@@ -91,4 +91,29 @@ fn traffic_only_starts_no_proxy() {
         (seen.services.len(), seen.checks.as_slice()),
         (0, [Check::Inside, Check::Outside].as_slice())
     );
+}
+
+#[test]
+fn dns_only_tunnels_nothing() {
+    let profile =
+        Profile::from_json(r#"{"service_mode_v2":{"mode":"1dot1"},"allow_mode_switch":true}"#).unwrap();
+    let mut bench = Bench::connected(profile);
+    assert_eq!(bench.puppet.0.lock().unwrap().started, 0);
+    let mode = ServiceMode::TrafficAndDns;
+    bench.engine.handle_command(Command::SetMode { mode }, bench.now).unwrap();
+    let seen = bench.seen();
+    assert!(matches!(seen.plans[0].firewall, FirewallPlan::Enforced { .. }));
+    assert_eq!((seen.dns_stopped, seen.tunnels_started), (1, 0));
+}
+
+#[test]
+fn names_by_the_gateway_alone_need_a_resolver_outside_the_tunnel() {
+    let mut imported = registration();
+    imported.source = RegistrationSource::Imported;
+    imported.gateways[0].dns =
+        DnsUpstream::Plain { servers: vec!["10.99.0.1".parse().unwrap()], search: Vec::new() };
+    let mut bench = Bench::new(Some(imported), Profile::default());
+    let mode = ServiceMode::DnsOnly;
+    let refused = bench.engine.handle_command(Command::SetMode { mode }, bench.now);
+    assert!(matches!(refused, Err(UserError::Settings { .. })), "{refused:?}");
 }

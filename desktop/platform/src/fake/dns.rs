@@ -14,7 +14,7 @@ use crate::seam::Watch;
 /// By what means the fake system's DNS settings are changed, and how the program does that keeps them.
 #[derive(Debug, Clone)]
 pub struct DnsKeeper {
-    /// The means that is called for now. In those of a file the file is changed, in all others `settings`.
+    /// The means that the system calls for at this moment. In those of a file the file is changed, in all others `settings`.
     pub mode: DnsMode,
     /// Whether the program that keeps the settings does not run, in the modes that have one.
     pub is_away: bool,
