@@ -2,7 +2,6 @@ import Dispatch
 
 public final class NWPathMonitor: Sendable {
     public init() {}
-    public var currentPath: NWPath { fatalError() }
     public var pathUpdateHandler: (@Sendable (NWPath) -> Void)? {
         get { nil }
         set {}

@@ -21,7 +21,7 @@ final class PacketTunnelProvider: NEPacketTunnelProvider, @unchecked Sendable {
         let name = configuration?[Shared.deviceNameKey] as? String ?? "Apple device"
         let managed = configuration?[Shared.managedKey] as? [String: Any]
         let watcher = PathWatcher()
-        let controller = TunnelController(host: ProviderHost(self), secrets: Shared.secrets, path: watcher.current)
+        let controller = TunnelController(host: ProviderHost(self), secrets: Shared.secrets)
         lock.withLock { running = (controller, watcher) }
         watcher.start { path in await controller.pathChanged(path) }
         Task {

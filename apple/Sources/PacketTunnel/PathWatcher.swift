@@ -10,9 +10,8 @@ final class PathWatcher: Sendable {
     // The newest path alone matters.
     private let paths = AsyncStream.makeStream(of: NetworkPath.self, bufferingPolicy: .bufferingNewest(1))
 
-    var current: NetworkPath { NetworkPath(monitor.currentPath) }
-
-    /// Calls `handler` for every path that the monitor reports, in their order.
+    /// Calls `handler` for every path that the monitor reports, in their order. The first comes at once; what the monitor
+    /// has before is no report.
     func start(_ handler: @escaping @Sendable (NetworkPath) async -> Void) {
         monitor.pathUpdateHandler = { [paths] in paths.continuation.yield(NetworkPath($0)) }
         monitor.start(queue: queue)

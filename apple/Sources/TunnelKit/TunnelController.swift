@@ -11,6 +11,8 @@ public actor TunnelController {
         public var start: Duration = .seconds(30)
         /// Until the core is down. The system ends the process soon after, so nothing is left of it either way.
         public var stop: Duration = .seconds(15)
+        /// Until the first report of the network below. Without one the tunnel starts as without a network.
+        public var path: Duration = .seconds(2)
 
         public init() {}
     }
@@ -29,30 +31,34 @@ public actor TunnelController {
     private var pump: PacketPump?
     private var applied: TunnelSettings?
     private var snapshot = Snapshot(state: .disconnected, title: "Disconnected", reason: "")
-    private var toldPath: NetworkPath
+    private var toldPath = NetworkPath.none
+    /// Whether the network below has been reported.
+    private var isPathKnown: Bool
+    private var pathReport: Once<Void>?
     private var isAsleep = false
     private var isReasserting = false
     private var started: Once<ProviderFault?>?
     private var startTimer: Task<Void, any Error>?
     private var down: Once<Void>?
 
-    /// `path` is the network at the start. `host` is held weakly by nobody: it owns the controller for its whole life.
-    public init(host: any TunnelHost, secrets: any SecretStore, path: NetworkPath, limits: Limits = Limits()) {
+    /// `path` is the network at the start; none = it is not known before the first `pathChanged`. `host` is held weakly by
+    /// nobody: it owns the controller for its whole life.
+    public init(host: any TunnelHost, secrets: any SecretStore, path: NetworkPath? = nil, limits: Limits = Limits()) {
         self.init(host: host, secrets: secrets, path: path, limits: limits) { config, host in
             try SessionCore(config: config, host: host)
         }
     }
 
     init(
-        host: any TunnelHost, secrets: any SecretStore, path: NetworkPath, limits: Limits,
+        host: any TunnelHost, secrets: any SecretStore, path: NetworkPath?, limits: Limits,
         makeCore: @escaping MakeCore
     ) {
         self.host = host
         self.secrets = secrets
         self.limits = limits
         self.makeCore = makeCore
-        self.path = PathBox(path)
-        toldPath = path
+        self.path = PathBox(path ?? .none)
+        isPathKnown = path != nil
     }
 
     // MARK: start and stop
@@ -63,6 +69,8 @@ public actor TunnelController {
         phase = .starting
         // Until the core says so itself: a stop that comes first has something to take down.
         snapshot = Snapshot(state: .connecting, title: "Connecting", reason: "")
+        await firstPath()
+        guard phase == .starting else { throw ProviderFault(.closed, "the tunnel was stopped") }
         toldPath = path.latest
         do {
             let core = try makeCore(config, HostAdapter(secrets: secrets, path: path))
@@ -80,6 +88,20 @@ public actor TunnelController {
         if let fault = await bringUp() {
             await tearDown()
             throw fault
+        }
+    }
+
+    /// Waits for the first report of the network, which would else count as a change of it.
+    private func firstPath() async {
+        guard !isPathKnown else { return }
+        let limit = limits.path
+        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+            let report = Once(continuation)
+            pathReport = report
+            Task {
+                try? await Task.sleep(for: limit)
+                report.resume(())
+            }
         }
     }
 
@@ -104,10 +126,13 @@ public actor TunnelController {
     public func stop() async {
         guard phase == .starting || phase == .running else { return }
         phase = .stopping
+        pathReport?.resume(())
         finishStart(ProviderFault(.closed, "the tunnel was stopped"))
         if let core, snapshot.state != .disconnected {
             _ = await finishes(within: limits.stop) { [self] in
-                try? await core.disconnect()
+                // A core that refuses (the switch is locked) does not go down: there is nothing to wait for, and the
+                // system ends the tunnel all the same.
+                guard (try? await core.disconnect()) != nil else { return }
                 await untilDown()
             }
         }
@@ -249,6 +274,8 @@ public actor TunnelController {
     /// tunnel itself has changed.
     public func pathChanged(_ new: NetworkPath) async {
         path.latest = new
+        isPathKnown = true
+        pathReport?.resume(())
         guard !isAsleep else { return }
         await tellPath()
     }

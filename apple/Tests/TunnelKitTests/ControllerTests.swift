@@ -8,12 +8,20 @@ import WeftKit
 struct ControllerTests {
     private let host = TestHost()
     private let core = TestCore()
+    /// The network that the core found when it was made.
+    private let seen = Guarded<NetworkInfo?>(nil)
 
-    private func controller(start: Duration = soon, stop: Duration = soon) -> TunnelController {
+    private func controller(
+        start: Duration = soon, stop: Duration = soon, path: NetworkPath? = wifi, pathLimit: Duration = soon
+    ) -> TunnelController {
         var limits = TunnelController.Limits()
         limits.start = start
         limits.stop = stop
-        return TunnelController(host: host, secrets: TestSecrets(), path: wifi, limits: limits) { [core] _, _ in core }
+        limits.path = pathLimit
+        return TunnelController(host: host, secrets: TestSecrets(), path: path, limits: limits) { [core, seen] _, host in
+            seen.change { $0 = try? host.network() }
+            return core
+        }
     }
 
     /// A controller whose tunnel is up.
@@ -94,6 +102,38 @@ struct ControllerTests {
         #expect(core.port.closed)
     }
 
+    @Test func theStartWaitsForTheFirstReportOfTheNetwork() async throws {
+        let controller = controller(path: nil)
+        core.say(.plan(plan: plan(1)))
+        let start = Task { try await controller.start(config) }
+        #expect(await eventually { await snapshot(controller)?.state == .connecting })
+        #expect(core.calls.now.isEmpty)
+        await controller.pathChanged(wifi)
+        try await start.value
+        #expect(seen.now?.interface == "en0")
+        #expect(core.networks.now.isEmpty, "the network that it started with is no change")
+        await controller.stop()
+    }
+
+    @Test func withoutAnyReportItStartsAsWithoutANetwork() async throws {
+        let controller = controller(path: nil, pathLimit: .milliseconds(20))
+        core.say(.plan(plan: plan(1)))
+        try await controller.start(config)
+        #expect(seen.now?.interface == nil)
+        await controller.pathChanged(wifi)
+        #expect(core.networks.now.map(\.interface) == ["en0"])
+        await controller.stop()
+    }
+
+    @Test func aStopEndsAStartThatWaitsForTheNetwork() async {
+        let controller = controller(path: nil)
+        let start = Task { try await controller.start(config) }
+        #expect(await eventually { await snapshot(controller)?.state == .connecting })
+        await controller.stop()
+        await #expect(throws: ProviderFault(.closed, "the tunnel was stopped")) { try await start.value }
+        #expect(core.calls.now.isEmpty)
+    }
+
     @Test func aStopEndsAStartThatWaits() async {
         let controller = controller()
         let start = Task { try await controller.start(config) }
@@ -157,6 +197,17 @@ struct ControllerTests {
         await controller.stop()
         #expect(core.calls.now.suffix(2) == ["disconnect", "close"])
         #expect(core.port.closed)
+    }
+
+    @Test func aCoreThatRefusesToGoDownIsNotWaitedFor() async throws {
+        let controller = try await running(stop: .seconds(3600))
+        core.disconnectFault.change { $0 = .Forbidden(detail: "the switch is locked") }
+        let stop = Task { await controller.stop() }
+        #expect(await eventually { core.port.closed })
+        #expect(core.calls.now.suffix(2) == ["disconnect", "close"])
+        // Lets go of a stop that waits all the same.
+        core.say(.status(status: status(.disconnected)))
+        await stop.value
     }
 
     @Test func aRevokedDeviceStaysBlocked() async throws {

@@ -162,6 +162,7 @@ final class TestCore: TunnelCore, @unchecked Sendable {
     /// Whether `disconnect` brings the core down.
     let goesDown = Guarded(true)
     let connectFault = Guarded<WeftError?>(nil)
+    let disconnectFault = Guarded<WeftError?>(nil)
     private let events = AsyncStream.makeStream(of: Event.self)
     /// The controller alone pulls, one event after the other.
     private var reader: AsyncStream<Event>.Iterator
@@ -180,6 +181,7 @@ final class TestCore: TunnelCore, @unchecked Sendable {
 
     func disconnect() async throws {
         note("disconnect")
+        if let fault = disconnectFault.now { throw fault }
         if goesDown.now { say(.status(status: status(.disconnected))) }
     }
 
