@@ -12,6 +12,7 @@ struct HomeScreen: View {
             List {
                 StateSection(model: model)
                 FaultSection(model: model)
+                WarningSection(model: model)
                 if model.member == nil {
                     NavigationLink("Set up this device", value: Screen.enrol)
                 } else {
@@ -89,11 +90,23 @@ private struct DetailSection: View {
             if let endpoint = model.connection.endpoint {
                 LabeledContent("Connected to", value: endpoint)
             }
-            ForEach(model.connection.warnings, id: \.self) { warning in
-                Label(warning, systemImage: "exclamationmark.triangle")
-            }
             if let support = model.member?.supportURL.flatMap(URL.init(string:)) {
                 Link("Ask your organisation for help", destination: support)
+            }
+        }
+    }
+}
+
+/// What works otherwise than somebody might think, whether the device belongs somewhere or not.
+private struct WarningSection: View {
+    let model: AppModel
+
+    var body: some View {
+        if !model.warnings.isEmpty {
+            Section {
+                ForEach(model.warnings, id: \.self) { warning in
+                    Label(warning, systemImage: "exclamationmark.triangle")
+                }
             }
         }
     }

@@ -32,7 +32,7 @@ final class SystemTunnel: TunnelManager {
         // Shown in the system's settings; the gateway's address comes from the registration.
         tunnel.serverAddress = "Weft"
         var configuration: [String: Any] = [Shared.deviceNameKey: deviceName]
-        configuration[Shared.managedKey] = Shared.managed
+        configuration[Shared.managedKey] = ManagedSettings.forExtension(Shared.managed)
         tunnel.providerConfiguration = configuration
         manager.protocolConfiguration = tunnel
         manager.localizedDescription = "Weft"

@@ -14,8 +14,10 @@ struct WeftApp: App {
         Shared.startLogging()
         let name = UIDevice.current.name
         tunnel = SystemTunnel(deviceName: name)
-        let core = LocalCore(config: Shared.config(deviceName: name, managed: Shared.managed), secrets: Shared.secrets)
-        model = AppModel(tunnel: tunnel, membership: core, onDemand: Preferences.onDemand)
+        let managed = ManagedSettings.reading(Shared.managed)
+        let core = LocalCore(config: Shared.config(deviceName: name, managed: managed.config), secrets: Shared.secrets)
+        model = AppModel(
+            tunnel: tunnel, membership: core, onDemand: Preferences.onDemand, managedFault: managed.fault)
     }
 
     var body: some Scene {

@@ -36,11 +36,16 @@ public final class AppModel {
 
     private let tunnel: any TunnelManager
     private let membership: any Membership
+    private let managedFault: String?
 
-    public init(tunnel: any TunnelManager, membership: any Membership, onDemand: OnDemandPolicy) {
+    /// `managedFault` is what is wrong with the administrator's configuration, where something is.
+    public init(
+        tunnel: any TunnelManager, membership: any Membership, onDemand: OnDemandPolicy, managedFault: String? = nil
+    ) {
         self.tunnel = tunnel
         self.membership = membership
         self.onDemand = onDemand
+        self.managedFault = managedFault
         tunnel.observe { [weak self] in Task { await self?.refresh() } }
     }
 
@@ -61,10 +66,19 @@ public final class AppModel {
         }
     }
 
-    public var isSwitchEnabled: Bool { member != nil && member?.switchLocked == false }
+    /// What else a user should know, one line each.
+    public var warnings: [String] { (managedFault.map { [$0] } ?? []) + connection.warnings }
+
+    /// A locked switch can be switched on, and not off again.
+    public var isSwitchEnabled: Bool { maySet(on: !connection.state.isOn) }
+
+    private func maySet(on: Bool) -> Bool {
+        guard let member else { return false }
+        return on || !member.switchLocked
+    }
 
     public func setOn(_ isOn: Bool) async {
-        guard isSwitchEnabled else { return }
+        guard maySet(on: isOn) else { return }
         await attempt {
             if isOn {
                 try await tunnel.install()
@@ -111,7 +125,14 @@ public final class AppModel {
     public func invite(_ link: String) async {
         if path.last != .enrol { path = [.enrol] }
         guard !isJoining else { return }
-        await attempt { invitation = try membership.read(link: link) }
+        await attempt {
+            let read = try membership.read(link: link)
+            // What the user is reading is not exchanged under their finger.
+            guard invitation == nil || invitation == read else {
+                throw ProviderFault(.otherLink, "another invitation is asked about")
+            }
+            invitation = read
+        }
     }
 
     public func readLink() async { await invite(link) }

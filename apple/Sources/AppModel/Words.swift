@@ -113,6 +113,11 @@ public struct Advice: Equatable, Sendable {
             case .wrongOrder, .closed: ("This is not possible at the moment.", "Switch on, and try again.")
             case .host: ("The system did not let Weft do it.", "Switch off and on again.")
             case .message: ("The app and its tunnel do not fit together.", "Switch the tunnel off and on.")
+            case .otherLink:
+                (
+                    "Another link was opened.",
+                    "Nothing of it is shown here. Cancel this one first, then open it again."
+                )
             case .internal:
                 (
                     "Something in Weft failed.",

@@ -19,7 +19,7 @@ final class PacketTunnelProvider: NEPacketTunnelProvider, @unchecked Sendable {
         let completion = Completion(completionHandler)
         let configuration = (protocolConfiguration as? NETunnelProviderProtocol)?.providerConfiguration
         let name = configuration?[Shared.deviceNameKey] as? String ?? "Apple device"
-        let managed = configuration?[Shared.managedKey] as? [String: Any]
+        let managed = ManagedSettings.reading(configuration?[Shared.managedKey] as? [String: Any]).config
         let watcher = PathWatcher()
         let controller = TunnelController(host: ProviderHost(self), secrets: Shared.secrets)
         lock.withLock { running = (controller, watcher) }

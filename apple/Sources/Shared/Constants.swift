@@ -13,8 +13,6 @@ enum Shared {
     /// What the app leaves to its extension in the VPN configuration.
     static let deviceNameKey = "device_name"
     static let managedKey = "managed"
-    /// The cache of DNS answers in an extension of 50 MB: 10,000 answers of 400 bytes.
-    static let dnsCacheBytes: UInt64 = 4 << 20
 
     static var secrets: KeychainStore {
         let group = Bundle.main.object(forInfoDictionaryKey: keychainGroupKey) as? String ?? ""
@@ -30,16 +28,10 @@ enum Shared {
     /// What device management has set. The system gives it to the app alone, which leaves it to its extension.
     static var managed: [String: Any]? { UserDefaults.standard.dictionary(forKey: ManagedSettings.defaultsKey) }
 
-    /// A managed configuration that cannot be read is none: the system's log says why, and the profile decides.
-    static func config(deviceName: String, managed values: [String: Any]?) -> SessionConfig {
-        var managed: ManagedConfig?
-        do {
-            managed = try ManagedSettings.read(values)
-        } catch {
-            NSLog("%@", "\(error)")
-        }
-        return SessionConfig(
+    /// The cache of DNS answers has the core's own bound: what the core may take in an extension of 50 MB is reckoned there.
+    static func config(deviceName: String, managed: ManagedConfig?) -> SessionConfig {
+        SessionConfig(
             deviceName: deviceName, os: "ios", osVersion: ProcessInfo.processInfo.operatingSystemVersionString,
-            managed: managed, dnsCacheBytes: dnsCacheBytes)
+            managed: managed, dnsCacheBytes: nil)
     }
 }

@@ -38,6 +38,8 @@ public struct ProviderFault: Error, Codable, Equatable, Sendable {
         case host, `internal`
         /// The two sides do not understand each other.
         case message
+        /// A link came while another one is asked about.
+        case otherLink
     }
 
     public init(_ kind: Kind, _ detail: String) {

@@ -42,6 +42,7 @@ private final class TestTunnel: TunnelManager {
 
 private let connected = Snapshot(state: .connected, title: "Connected", reason: "Network: healthy")
 private let invitation = Invitation(url: "https://gateway.example", token: "t", fingerprint: nil, deviceName: nil)
+private let evil = Invitation(url: "https://evil.example", token: "t", fingerprint: nil, deviceName: nil)
 
 /// The core in the app.
 private actor TestMembership: Membership {
@@ -62,7 +63,7 @@ private actor TestMembership: Membership {
 
     nonisolated func read(link: String) throws -> Invitation {
         guard link.hasPrefix("weft://") else { throw ProviderFault(.invalidInput, "no link") }
-        return invitation
+        return link.hasSuffix("#evil") ? evil : invitation
     }
 
     func join(_ invitation: Invitation) throws {
@@ -101,6 +102,21 @@ struct AppModelTests {
         #expect(model.path.isEmpty)
         #expect(model.invitation == nil)
         #expect(model.heading == "Off")
+    }
+
+    @Test func theLinkThatIsAskedAboutIsNotExchanged() async {
+        let model = await model(TestMembership())
+        await model.invite("weft://enrol")
+        await model.invite("weft://enrol")
+        #expect(model.fault == nil)
+        await model.invite("weft://enrol#evil")
+        #expect(model.invitation == invitation)
+        #expect(model.fault?.kind == .otherLink)
+        #expect(Advice(model.fault!).title == "Another link was opened.")
+        model.dismissInvitation()
+        await model.invite("weft://enrol#evil")
+        #expect(model.invitation == evil)
+        #expect(model.fault == nil)
     }
 
     @Test func aLinkThatIsNoneIsToldAsSuch() async {
@@ -152,13 +168,33 @@ struct AppModelTests {
         #expect(model.heading == "Off")
     }
 
-    @Test func aLockedSwitchDoesNothing() async {
+    @Test func aLockedSwitchCanBeSwitchedOnAndNotOff() async {
         var locked = office
         locked.switchLocked = true
         let model = await model(TestMembership(locked))
+        #expect(model.isSwitchEnabled)
+        await model.setOn(true)
+        #expect(tunnel.calls == ["install", "start"])
+        #expect(model.isOn)
+        #expect(!model.isSwitchEnabled)
+        await model.setOn(false)
+        #expect(tunnel.calls == ["install", "start"])
+        #expect(model.isOn)
+    }
+
+    @Test func aDeviceThatBelongsNowhereHasNoSwitch() async {
+        let model = await model(TestMembership())
         #expect(!model.isSwitchEnabled)
         await model.setOn(true)
         #expect(tunnel.calls.isEmpty)
+    }
+
+    @Test func whatIsWrongWithTheManagedConfigurationIsAlwaysSeen() async {
+        let line = "the managed configuration counts as none: switch_locked must be true or false"
+        let model = AppModel(
+            tunnel: tunnel, membership: TestMembership(), onDemand: OnDemandPolicy(isOn: false), managedFault: line)
+        await model.refresh()
+        #expect(model.warnings == [line])
     }
 
     @Test func aRefusedConfigurationStaysOnTheScreen() async {

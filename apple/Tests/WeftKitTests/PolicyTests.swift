@@ -29,7 +29,7 @@ struct ManagedSettingsTests {
     @Test func everyKeyIsRead() throws {
         let values: [String: Any] = [
             "url": "https://gateway.example", "token": "t0ken", "ca_fingerprint": "ab", "service_mode": "dns-only",
-            "switch_locked": true, "auto_connect": 5, "support_url": "https://help.example", "someone_elses": 1,
+            "switch_locked": true, "support_url": "https://help.example", "someone_elses": 1,
         ]
         let config = try #require(try ManagedSettings.read(values))
         #expect(config.url == "https://gateway.example")
@@ -37,7 +37,6 @@ struct ManagedSettingsTests {
         #expect(config.caFingerprint == "ab")
         #expect(config.serviceMode == .dnsOnly)
         #expect(config.switchLocked == true)
-        #expect(config.autoConnect == 5)
         #expect(config.supportUrl == "https://help.example")
     }
 
@@ -46,7 +45,7 @@ struct ManagedSettingsTests {
         #expect(try ManagedSettings.read([:]) == nil)
     }
 
-    @Test(arguments: ["url", "token", "switch_locked", "auto_connect", "service_mode"])
+    @Test(arguments: ["url", "token", "switch_locked", "service_mode"])
     func aValueOfTheWrongTypeIsNamed(_ key: String) {
         let fault = #expect(throws: ManagedSettings.Fault.self) { try ManagedSettings.read([key: [1, 2]]) }
         #expect(fault?.key == key)
@@ -54,7 +53,29 @@ struct ManagedSettingsTests {
 
     @Test func anUnknownModeIsRefused() {
         #expect(throws: ManagedSettings.Fault.self) { try ManagedSettings.read(["service_mode": "warp+"]) }
-        #expect(throws: ManagedSettings.Fault.self) { try ManagedSettings.read(["auto_connect": 1441]) }
+    }
+
+    @Test func aConfigurationThatCannotBeCountsAsNoneAndIsNamed() {
+        let read = ManagedSettings.reading(["switch_locked": "true", "service_mode": "dns-only"])
+        #expect(read.config == nil)
+        #expect(read.fault == "the managed configuration counts as none: switch_locked must be true or false")
+        let good = ManagedSettings.reading(["switch_locked": true])
+        #expect(good.config?.switchLocked == true)
+        #expect(good.fault == nil)
+    }
+
+    @Test func noSecretIsLeftToTheExtension() throws {
+        var values: [String: Any] = [
+            "url": "https://gateway.example", "token": "t0ken", "ca_fingerprint": "ab", "service_mode": "dns-only",
+            "switch_locked": true, "support_url": "https://help.example", "someone_elses": "secret",
+        ]
+        let left = try #require(ManagedSettings.forExtension(values))
+        #expect(Set(left.keys) == ["service_mode", "switch_locked", "support_url"])
+        #expect(try ManagedSettings.read(left)?.switchLocked == true)
+        values["token"] = 1
+        #expect(ManagedSettings.forExtension(values) == nil, "what counts as none in the app does so in the extension")
+        #expect(ManagedSettings.forExtension(["token": "t0ken"]) == nil)
+        #expect(ManagedSettings.forExtension(nil) == nil)
     }
 }
 
