@@ -287,11 +287,12 @@ impl Engine {
         self.with_transport(now, |transport| transport.handle_socket(socket, state, now));
     }
 
-    /// The tunnel that was asked for could not be started, or its interface is gone: it is built anew from the start.
+    /// The tunnel that was asked for could not be started, or its interface is gone: it is built anew from the start. A
+    /// device that is blocked by its interface asks for that again.
     pub fn handle_tunnel_failed(&mut self, detail: String, now: Instant) {
         let front = std::mem::take(&mut self.front);
         // A shell that takes the interface away ends the packet path too, and that is as it should be.
-        if !self.phase.is_active() {
+        if matches!(self.phase, Phase::Disconnected | Phase::Disconnecting(_)) {
             if front {
                 self.effects.push_back(Effect::StopTunnel);
             }

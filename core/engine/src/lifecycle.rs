@@ -299,6 +299,7 @@ impl Engine {
         } else if self.phase == Phase::Unable {
             // What is blocked is what the settings of now tunnel.
             self.propose_again(now);
+            self.follow_front();
         }
     }
 
@@ -371,6 +372,8 @@ impl Engine {
         if self.phase.is_active() {
             self.phase = Phase::Unable;
             self.propose(PlanPhase::Blocked, now);
+            // Where the interface stands as it is, no plan is to come.
+            self.follow_front();
         }
     }
 

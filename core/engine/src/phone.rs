@@ -81,8 +81,10 @@ impl Engine {
             Phase::Connected => !tunnels && self.serves_dns(),
             _ => false,
         };
-        let stands = !self.plans.is_in_flight() && !self.plans.has_failed();
-        if self.is_phone() && wanted && stands && !self.front {
+        if self.plans.is_in_flight() {
+            return;
+        }
+        if self.is_phone() && wanted && !self.plans.has_failed() && !self.front {
             self.front = true;
             self.effects.push_back(Effect::StartFront);
         } else if self.front && !wanted {

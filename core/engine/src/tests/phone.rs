@@ -233,3 +233,45 @@ fn an_interface_that_the_system_took_disconnects_under_a_locked_switch_and_for_g
     bench.engine.handle_command(Command::Connect, bench.now).unwrap();
     assert_eq!(bench.state(), State::Connecting);
 }
+
+#[test]
+fn a_phone_that_is_revoked_while_it_connects_answers_that_there_is_no_way() {
+    let (mut bench, _) = proving("{}");
+    bench.engine.handle_profile(Fetched::Revoked, bench.now);
+    let seen = bench.seen();
+    assert!(seen.plans.is_empty(), "what is blocked stands already");
+    assert_eq!((seen.tunnels_stopped, seen.fronts_started, bench.state()), (1, 1, State::Unable));
+
+    // So does one whose settings change and whose plan does not.
+    let locked = LocalPolicy { switch_locked: Some(true), ..LocalPolicy::default() };
+    let mode = |mode| LocalPolicy { service_mode: Some(mode), ..LocalPolicy::default() };
+    bench.engine.set_local_policy(locked, bench.now).unwrap();
+    assert!(bench.seen().plans.is_empty());
+    bench.engine.set_local_policy(mode(ServiceMode::DnsOnly), bench.now).unwrap();
+    let seen = bench.seen();
+    assert_eq!((seen.plans.len(), seen.tunnels_stopped), (1, 0), "until the interface is gone it is served");
+    bench.acknowledge(&seen);
+    assert_eq!(bench.seen().tunnels_stopped, 1);
+    bench.engine.set_local_policy(mode(ServiceMode::TrafficAndDns), bench.now).unwrap();
+    let seen = bench.seen();
+    assert_eq!((seen.plans.len(), seen.fronts_started), (1, 0), "before the interface is there nobody can");
+    bench.acknowledge(&seen);
+    assert_eq!(bench.seen().fronts_started, 1);
+}
+
+#[test]
+fn a_blocked_phone_whose_interface_goes_asks_for_it_again() {
+    let mut bench = phone("{}").brought_up();
+    bench.engine.handle_profile(Fetched::Revoked, bench.now);
+    let blocked = bench.seen();
+    bench.acknowledge(&blocked);
+    assert_eq!(bench.seen().fronts_started, 1);
+    bench.engine.handle_tunnel_failed("the interface is gone".to_owned(), bench.now);
+    assert_eq!(bench.seen().tunnels_stopped, 1);
+    assert!(matches!(bench.reason(), Reason::Error { error: UserError::RegistrationRevoked }));
+    bench.wait(1);
+    let seen = bench.seen();
+    assert!(seen.plans[0].same_state(&blocked.plans[0]) && seen.plans[0].number > blocked.plans[0].number);
+    bench.acknowledge(&seen);
+    assert_eq!((bench.seen().fronts_started, bench.state()), (1, State::Unable));
+}
