@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use weft_engine::TransportMaker;
-use weft_tunnel::wireguard::{Client, ClientConfig};
+use weft_tunnel::wireguard::{Client, ClientConfig, Dates};
 use weft_tunnel::{Anchor, Entropy};
 
 /// The system's random numbers.
@@ -26,10 +26,11 @@ pub fn anchor() -> Anchor {
     Anchor { instant: Instant::now(), unix }
 }
 
-/// Makes a WireGuard transport to the gateway of the request.
+/// Makes a WireGuard transport to the gateway of the request. A maker's transports belong to one device, one after the other.
 #[must_use]
 pub fn transport_maker() -> TransportMaker {
-    Box::new(|request| {
+    let dates = Dates::default();
+    Box::new(move |request| {
         let tunnel = &request.gateway.tunnel;
         Client::transport(
             ClientConfig {
@@ -41,6 +42,7 @@ pub fn transport_maker() -> TransportMaker {
                 allowed_ips: tunnel.allowed_ips.clone(),
                 own_addresses: request.registration.addresses.clone(),
                 mtu: usize::from(request.mtu),
+                dates: dates.clone(),
             },
             anchor(),
             Box::new(SystemEntropy),

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use weft_model::{DropReason, PrivateKey};
 use weft_packet::{GsoKind, HEAD_ROOM, Offload, PartialChecksum, Run};
-use weft_tunnel::wireguard::{Client, ClientConfig};
+use weft_tunnel::wireguard::{Client, ClientConfig, Dates};
 use weft_tunnel::{
     Anchor, Entropy, Outbox, PacketSink, Received, Sealed, SocketId, Transport, TransportEvent,
 };
@@ -57,6 +57,7 @@ fn side(own: u8, other: u8, anchor: Anchor, mtu: usize) -> (Transport, SocketId)
         allowed_ips: Vec::new(),
         own_addresses: Vec::new(),
         mtu,
+        dates: Dates::default(),
     };
     let mut transport = Client::transport(config, anchor, Box::new(Counting(own.into())));
     transport.control.start(anchor.instant);

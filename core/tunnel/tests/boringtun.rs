@@ -18,7 +18,7 @@ use common::world::{GatewaySink, gateway};
 use common::{Sent, TestClient, anchor, datagrams, key, packet};
 use weft_model::PresharedKey;
 use weft_packet::Run;
-use weft_tunnel::wireguard::{ClientConfig, PeerConfig, PeerId, Responder};
+use weft_tunnel::wireguard::{ClientConfig, Dates, PeerConfig, PeerId, Responder};
 use weft_tunnel::{Nudge, Outbox, Sealed, SocketId, TransportEvent};
 
 const OURS: u8 = 1;
@@ -38,6 +38,7 @@ fn config(preshared: Option<u8>) -> ClientConfig {
         allowed_ips: Vec::new(),
         own_addresses: Vec::new(),
         mtu: 1280,
+        dates: Dates::default(),
     }
 }
 

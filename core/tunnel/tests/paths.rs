@@ -8,12 +8,13 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use common::world::{Link, World, client_config, gateway_at, peer_config};
 use common::{TestClient, anchor, packet};
 use weft_model::DropReason;
 use weft_tunnel::wireguard::AddPeerError;
-use weft_tunnel::{LostReason, SocketError, SocketId, SocketRequest, TransportEvent};
+use weft_tunnel::{Anchor, LostReason, SocketError, SocketId, SocketRequest, TransportEvent};
 
 fn up(port: u16) -> TransportEvent {
     TransportEvent::Up { endpoint: gateway_at(port) }
@@ -171,6 +172,23 @@ fn without_any_socket_the_reason_is_told_and_the_search_does_not_spin() {
     world.run_secs(1);
     assert_eq!(world.client.events.last(), Some(&up(2408)));
     assert!(world.now > anchor.instant);
+}
+
+/// The gateway takes 50 initiations a second of one peer, each with a later date than the one before.
+#[test]
+fn a_tunnel_made_anew_is_up_at_once_however_soon_it_comes() {
+    let config = client_config();
+    let mut world = World::with(1, config.clone(), peer_config(), 1000);
+    world.link = Link { delay_ms: (1, 1), ..Link::GOOD };
+    world.start();
+    for (round, pause) in [3, 4, 5, 10, 15, 19, 25, 39].into_iter().enumerate() {
+        world.run_ms(pause);
+        let unix = Duration::from_secs(1_750_000_000) + world.elapsed();
+        world.client = TestClient::new(config.clone(), Anchor { instant: world.now, unix }, 2 + round as u64);
+        world.start();
+        world.run_ms(45);
+        assert_eq!(world.client.ups(), 1, "{pause} ms after the one before");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use weft_model::{DropReason, PrivateKey};
 use weft_packet::{IpView, Offload};
 use weft_tunnel::wireguard::{
-    Client, ClientConfig, PeerConfig, PeerId, PeerSink, Responder, ResponderConfig,
+    Client, ClientConfig, Dates, PeerConfig, PeerId, PeerSink, Responder, ResponderConfig,
 };
 use weft_tunnel::{
     Anchor, Entropy, Nudge, Outbox, PacketSink, Received, Sealed, SocketId, Transport, TransportEvent,
@@ -112,6 +112,7 @@ impl Scene {
             allowed_ips: Vec::new(),
             own_addresses: vec![IpAddr::from(OWN).into()],
             mtu: 1280,
+            dates: Dates::default(),
         };
         let mut client = Client::transport(config, anchor, Box::new(Keys(Seeded(1))));
         let config = ResponderConfig { private_key: far, mtu: 1280, handshakes_per_second: 100 };

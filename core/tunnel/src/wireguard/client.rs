@@ -10,6 +10,7 @@ use weft_packet::Run;
 
 use super::control::ClientControl;
 use super::cookie::Mac1Check;
+use super::handshake::Dates;
 use super::inbox::{Front, Inbox, Mail, split_front};
 use super::link::{Link, Path, Roaming, either};
 use super::message::Kind;
@@ -42,6 +43,8 @@ pub struct ClientConfig {
     pub own_addresses: Vec<IpNet>,
     /// The longest IP packet that is carried, in bytes.
     pub mtu: usize,
+    /// The dates of the device's initiations, shared with its transports before this one and after it.
+    pub dates: Dates,
 }
 
 /// A WireGuard tunnel to one far side.

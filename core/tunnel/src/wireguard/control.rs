@@ -68,7 +68,7 @@ impl ClientControl {
         anchor: Anchor,
         entropy: Box<dyn Entropy>,
     ) -> Self {
-        let own = OwnSide::new(&config.private_key, anchor, entropy, LOAD);
+        let own = OwnSide::new(&config.private_key, (anchor, config.dates.clone()), entropy, LOAD);
         let remote = Remote::new(&own.identity, &config.public_key, config.preshared_key.as_ref());
         Self {
             shared,
@@ -99,7 +99,9 @@ impl ClientControl {
             Some(_) => return,
             None => {
                 let last = last.filter(|_| !urgent);
-                self.campaign = Some(Campaign::new(now, trouble, last));
+                let mut campaign = Campaign::new(now, trouble, last);
+                campaign.next_at = campaign.next_at.max(self.own.may_initiate_at().unwrap_or(now));
+                self.campaign = Some(campaign);
             }
         }
         self.pursue(now);

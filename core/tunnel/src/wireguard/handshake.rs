@@ -1,6 +1,7 @@
 //! The Noise_IKpsk2 handshake (paper, section 5.4): initiation, response, and the keys that come of them.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use weft_model::{PresharedKey, PrivateKey, PublicKey};
@@ -8,6 +9,7 @@ use x25519_dalek::{PublicKey as Point, StaticSecret};
 use zeroize::Zeroizing;
 
 use super::crypto::{BadTag, Key, hash, kdf, open_once, seal_once};
+use super::lock;
 use super::message::{self, INITIATION_LEN, Initiation, Kind, RESPONSE_LEN, Response, initiation, response};
 use crate::transport::Anchor;
 
@@ -64,23 +66,58 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+/// The dates of one device's initiations. Clones share them, so that every transport of a device dates its initiations
+/// later than those of the ones before it: a far side takes what is not later for a replay.
+#[derive(Debug, Clone, Default)]
+pub struct Dates(Arc<Mutex<Dated>>);
+
+#[derive(Debug, Default)]
+struct Dated {
+    /// The last date, since the Unix epoch.
+    date: Duration,
+    /// When it was given.
+    at: Option<Instant>,
+}
+
+impl Dates {
+    fn lock(&self) -> MutexGuard<'_, Dated> {
+        lock(&self.0)
+    }
+
+    /// The date of the next initiation, where `coarse` is the time of day.
+    fn next(&self, coarse: Duration, now: Instant) -> Duration {
+        let mut dated = self.lock();
+        dated.date = coarse.max(dated.date + Duration::from_nanos(u64::from(TIMESTAMP_STEP)));
+        dated.at = Some(now);
+        dated.date
+    }
+
+    /// When the last one was given; none before the first.
+    pub(crate) fn last_at(&self) -> Option<Instant> {
+        self.lock().at
+    }
+}
+
 /// Dates initiations: every one later than the one before, whatever the clock does.
 pub(crate) struct Stamper {
     anchor: Anchor,
-    last: Duration,
+    dates: Dates,
 }
 
 impl Stamper {
-    pub(crate) fn new(anchor: Anchor) -> Self {
-        Self { anchor, last: Duration::ZERO }
+    pub(crate) fn new(anchor: Anchor, dates: Dates) -> Self {
+        Self { anchor, dates }
+    }
+
+    /// When the last initiation was dated, of this transport or of one before it.
+    pub(crate) fn last_at(&self) -> Option<Instant> {
+        self.dates.last_at()
     }
 
     pub(crate) fn stamp(&mut self, now: Instant) -> Timestamp {
-        let step = Duration::from_nanos(u64::from(TIMESTAMP_STEP));
         let exact = self.anchor.unix + now.saturating_duration_since(self.anchor.instant);
         let coarse = exact.subsec_nanos() / TIMESTAMP_STEP * TIMESTAMP_STEP;
-        let date = Duration::new(exact.as_secs(), coarse).max(self.last + step);
-        self.last = date;
+        let date = self.dates.next(Duration::new(exact.as_secs(), coarse), now);
         let mut label = [0; 12];
         label[..8].copy_from_slice(&(TAI64_EPOCH + date.as_secs()).to_be_bytes());
         label[8..].copy_from_slice(&date.subsec_nanos().to_be_bytes());
@@ -336,7 +373,7 @@ mod tests {
 
     fn stamp() -> Timestamp {
         let anchor = Anchor { instant: Instant::now(), unix: Duration::from_secs(1_700_000_000) };
-        Stamper::new(anchor).stamp(anchor.instant)
+        Stamper::new(anchor, Dates::default()).stamp(anchor.instant)
     }
 
     fn shake(
@@ -400,7 +437,7 @@ mod tests {
     #[test]
     fn timestamps_grow_whatever_the_clock_does() {
         let anchor = Anchor { instant: Instant::now(), unix: Duration::new(1_700_000_000, 123_456_789) };
-        let mut stamper = Stamper::new(anchor);
+        let mut stamper = Stamper::new(anchor, Dates::default());
         let mut last = stamper.stamp(anchor.instant + Duration::from_secs(5));
         for after in [5_000, 5_001, 0, 5_000, 60_000] {
             let next = stamper.stamp(anchor.instant + Duration::from_millis(after));
@@ -411,5 +448,19 @@ mod tests {
         let nanos = u32::from_be_bytes(last.0[8..].try_into().unwrap());
         assert_eq!(nanos % TIMESTAMP_STEP, 0);
         assert!(nanos < 1_000_000_000);
+    }
+
+    #[test]
+    fn a_transport_made_anew_goes_on_after_the_last_date() {
+        let anchor = Anchor { instant: Instant::now(), unix: Duration::new(1_700_000_000, 0) };
+        // The system's clock may have been set back meanwhile.
+        let earlier = Anchor { unix: Duration::new(1_600_000_000, 0), ..anchor };
+        let dates = Dates::default();
+        let mut last = Stamper::new(anchor, dates.clone()).stamp(anchor.instant);
+        for next in [anchor, anchor, earlier] {
+            let stamp = Stamper::new(next, dates.clone()).stamp(next.instant);
+            assert!(stamp > last);
+            last = stamp;
+        }
     }
 }

@@ -26,7 +26,7 @@ mod sockets;
 mod timers;
 
 pub use client::{Client, ClientConfig};
-pub use handshake::Timestamp;
+pub use handshake::{Dates, Timestamp};
 pub use responder::{AddPeerError, PeerConfig, PeerId, PeerSink, PeerStats, Responder, ResponderConfig};
 
 /// Bytes that a datagram is longer than the packet in it, without the packet's padding.

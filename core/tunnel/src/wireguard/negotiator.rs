@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::cookie::{CookieMaker, LoadMeter, MacWriter};
 use super::crypto::Key;
 use super::handshake::{
-    HandshakeError, Identity, Initiated, Offer, Remote, Stamper, Timestamp, TransportKeys,
+    Dates, HandshakeError, Identity, Initiated, Offer, Remote, Stamper, Timestamp, TransportKeys,
 };
 use super::inbox::Mail;
 use super::message::{self, CookieReply, Initiation, Kind, Response};
@@ -21,6 +21,8 @@ const FLIGHT_TIME: Duration = Duration::from_secs(2 * REKEY_TIMEOUT.as_secs());
 const MAX_FLIGHTS: usize = 8;
 /// The shortest time between two initiations that are taken from one peer.
 const INITIATION_INTERVAL: Duration = Duration::from_millis(20);
+/// What a device leaves between two of its own, so that they do not meet that bound though the network shifts them.
+pub(crate) const INITIATION_PAUSE: Duration = INITIATION_INTERVAL.saturating_mul(2);
 
 /// This side: its key, its dates, its chance, its guard against floods.
 pub(crate) struct OwnSide {
@@ -33,10 +35,21 @@ pub(crate) struct OwnSide {
 
 impl OwnSide {
     /// `load` is the number of handshake messages a second above which their senders have to prove their address.
-    pub(crate) fn new(key: &PrivateKey, anchor: Anchor, entropy: Box<dyn Entropy>, load: u32) -> Self {
+    pub(crate) fn new(
+        key: &PrivateKey,
+        (anchor, dates): (Anchor, Dates),
+        entropy: Box<dyn Entropy>,
+        load: u32,
+    ) -> Self {
         let identity = Identity::new(key);
         let cookies = CookieMaker::new(&identity.public);
-        Self { identity, stamper: Stamper::new(anchor), entropy, cookies, load: LoadMeter::new(load) }
+        let stamper = Stamper::new(anchor, dates);
+        Self { identity, stamper, entropy, cookies, load: LoadMeter::new(load) }
+    }
+
+    /// The moment from which the next initiation may go out, be the last one another transport's.
+    pub(crate) fn may_initiate_at(&self) -> Option<Instant> {
+        self.stamper.last_at().map(|last| last + INITIATION_PAUSE)
     }
 
     fn random_key(&mut self) -> Key {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use weft_model::DropReason;
 use weft_packet::Run;
-use weft_tunnel::wireguard::{ClientConfig, PeerConfig, PeerId, PeerSink, Responder, ResponderConfig};
+use weft_tunnel::wireguard::{ClientConfig, Dates, PeerConfig, PeerId, PeerSink, Responder, ResponderConfig};
 use weft_tunnel::{Anchor, Nudge, Outbox, Sealed, SocketId, TransportEvent};
 
 use super::{Seeded, Sent, TestClient, anchor, datagrams, key, packet};
@@ -31,6 +31,7 @@ pub(crate) fn client_config() -> ClientConfig {
         allowed_ips: Vec::new(),
         own_addresses: vec![IpNet::from(std::net::IpAddr::from(CLIENT_INNER))],
         mtu: 1280,
+        dates: Dates::default(),
     }
 }
 

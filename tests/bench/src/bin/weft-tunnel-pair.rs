@@ -17,7 +17,7 @@ use weft_platform::{Platform, TunOptions};
 use weft_runtime::data_plane::{Config, DataPlane, FlowClaims, Verdict, Verdicts, VerdictsInForce};
 use weft_runtime::sockets::SocketFactory;
 use weft_runtime::tun;
-use weft_tunnel::wireguard::{Client, ClientConfig};
+use weft_tunnel::wireguard::{Client, ClientConfig, Dates};
 use weft_tunnel::{Anchor, Control, Entropy, Outbox, SocketRequest, TransportEvent};
 
 /// One end of a tunnel over Weft's data plane alone, on interface weft0. It prints `ready` once it listens.
@@ -110,6 +110,7 @@ fn client(args: &Args) -> Result<ClientConfig> {
         allowed_ips: Vec::new(),
         own_addresses: args.address.clone(),
         mtu: usize::from(args.mtu),
+        dates: Dates::default(),
     })
 }
 

@@ -11,7 +11,7 @@ use weft_packet::Run;
 
 use self::control::ResponderControl;
 use super::cookie::Mac1Check;
-use super::handshake::Timestamp;
+use super::handshake::{Dates, Timestamp};
 use super::inbox::{Front, Inbox, Mail, split_front};
 use super::link::{DropCounts, Link, Path, Roaming, either};
 use super::message::Kind;
@@ -140,7 +140,12 @@ impl Responder {
     /// A responder without peers. `anchor` lies before every later moment; `entropy` makes its keys.
     #[must_use]
     pub fn new(config: &ResponderConfig, anchor: Anchor, entropy: Box<dyn Entropy>) -> Self {
-        let own = OwnSide::new(&config.private_key, anchor, entropy, config.handshakes_per_second);
+        let own = OwnSide::new(
+            &config.private_key,
+            (anchor, Dates::default()),
+            entropy,
+            config.handshakes_per_second,
+        );
         Self {
             peers: RwLock::default(),
             indices: RwLock::default(),
