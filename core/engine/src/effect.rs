@@ -38,11 +38,13 @@ pub enum Effect {
     /// Answer the system's queries, or go on with other rules. Then call
     /// [`Engine::handle_dns_service`](crate::Engine::handle_dns_service).
     StartDns(Box<DnsService>),
-    /// Answer no queries any more.
+    /// Answer no queries any more. Ends checks and look-ups as [`Effect::EndRound`] does.
     StopDns,
+    /// What a connect was to prove is of no more interest: nobody waits for the checks, the look-ups and the word of
+    /// the DNS proxy that were asked for. Queries are answered as before.
+    EndRound,
     /// Ask the DNS proxy for the addresses of these names, a few at a time, then call
-    /// [`Engine::handle_hosts_resolved`](crate::Engine::handle_hosts_resolved), whether or not they were found. Ended
-    /// by [`Effect::StopDns`].
+    /// [`Engine::handle_hosts_resolved`](crate::Engine::handle_hosts_resolved), whether or not they were found.
     ResolveHosts(Vec<DomainName>),
     /// Forget the connections and queries in flight: the network is another one.
     ResetDns,

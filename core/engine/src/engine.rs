@@ -89,6 +89,8 @@ pub struct Engine {
     pub(crate) learning: Learning,
     /// Whether the interface's packets are served without a tunnel.
     pub(crate) front: bool,
+    /// Queries go on being answered while another service mode comes up.
+    pub(crate) keeps_dns: bool,
     /// Until when a captive portal is open.
     pub(crate) portal: Option<Instant>,
     /// None until the first report.
@@ -123,6 +125,7 @@ impl Engine {
             failures: 0,
             learning,
             front: false,
+            keeps_dns: false,
             portal: None,
             network: None,
             told: None,
@@ -205,6 +208,10 @@ impl Engine {
             }
             Err(ref detail) => {
                 self.fail(Cause::Dns, UserError::DnsProxy { detail: detail.clone() }, now);
+                if std::mem::take(&mut self.keeps_dns) {
+                    // Nobody answers what the system asks by now.
+                    self.propose_again(now);
+                }
             }
         }
         if let Phase::Proving(proof) = &mut self.phase {

@@ -142,6 +142,21 @@ impl Engine {
     /// Starts from the beginning, whatever is up: firewall, interface and routes first.
     fn begin(&mut self, now: Instant) {
         self.stop_services();
+        self.prepare(now);
+    }
+
+    /// The same from one service mode to another, both of which answer queries: they are answered all the while. The
+    /// former mode's tunnel carries its own queries until the plan is in force.
+    fn switch(&mut self, now: Instant) {
+        self.release_all("the service mode is another one");
+        self.effects.push_back(Effect::EndRound);
+        self.timers.cancel(TimerKind::Hosts);
+        self.keeps_dns = true;
+        self.prepare(now);
+        self.follow_front();
+    }
+
+    fn prepare(&mut self, now: Instant) {
         let number = self.propose(PlanPhase::Connecting, now);
         self.phase = Phase::Preparing(number);
         self.advance(now);
@@ -163,7 +178,9 @@ impl Engine {
                     return;
                 }
                 self.clear_problem();
+                self.keeps_dns = false;
                 self.phase = Phase::Connected;
+                self.follow_front();
                 self.arm_profile_refresh(now);
             }
             Phase::Disconnecting(plan) if self.plans.is_acknowledged(plan) => {
@@ -176,6 +193,7 @@ impl Engine {
     }
 
     fn establish(&mut self, now: Instant) {
+        self.stop_tunnel();
         if !self.settings.service_mode.value.tunnels_traffic() {
             self.prove();
             self.advance(now);
@@ -276,9 +294,9 @@ impl Engine {
     /// The settings are compiled anew, and what is up follows them. `replaced`: the registration is another one.
     pub(crate) fn settings_changed(&mut self, replaced: bool, now: Instant) {
         let settings = self.settings_of(&self.user);
-        let restarts = replaced
-            || settings.service_mode.value != self.settings.service_mode.value
-            || settings.mtu.value != self.settings.mtu.value;
+        let switches = settings.service_mode.value != self.settings.service_mode.value;
+        let answered = self.answers_queries() && self.serves_dns();
+        let restarts = replaced || switches || settings.mtu.value != self.settings.mtu.value;
         let keeps = self.kept_under(&settings, replaced);
         if settings != self.settings {
             self.settings = settings;
@@ -292,7 +310,10 @@ impl Engine {
             self.wind_down(now);
         } else if self.phase.is_active() && restarts {
             self.clear_problem();
-            self.begin(now);
+            match switches && answered && !replaced && self.serves_dns() {
+                true => self.switch(now),
+                false => self.begin(now),
+            }
         } else if self.phase.is_active() {
             self.repropose(now);
             self.advance(now);
@@ -341,6 +362,11 @@ impl Engine {
             }
             Phase::Disconnected => {}
         }
+    }
+
+    /// Whether the system's queries come to Weft in the present phase, where the service mode has it so.
+    fn answers_queries(&self) -> bool {
+        self.keeps_dns || matches!(self.phase, Phase::Switching(_) | Phase::Connected)
     }
 
     /// Whether the DNS proxy may run in the present phase.
@@ -401,12 +427,17 @@ impl Engine {
 
     fn stop_services(&mut self) {
         self.release_all("the tunnel is not up");
+        self.stop_tunnel();
+        self.effects.push_back(Effect::StopDns);
+        self.timers.cancel(TimerKind::Hosts);
+        self.keeps_dns = false;
+    }
+
+    fn stop_tunnel(&mut self) {
         if self.transport.take().is_some() | std::mem::take(&mut self.front) {
             self.effects.push_back(Effect::StopTunnel);
         }
-        self.effects.push_back(Effect::StopDns);
         self.timers.cancel(TimerKind::Reconnect);
-        self.timers.cancel(TimerKind::Hosts);
         self.up = false;
         self.endpoint = None;
     }
@@ -434,6 +465,7 @@ impl Engine {
             sentinels: &self.sentinels,
             learnt: Some(&learnt),
             portal: self.portal.is_some(),
+            keeps_dns: self.keeps_dns,
             ..PlanInputs::new(&self.settings, self.registration.as_ref(), phase)
         };
         let (plan, number) = self.plans.propose(weft_policy::compile_plan(&inputs, 0));

@@ -79,6 +79,9 @@ impl Engine {
         let wanted = match self.phase {
             Phase::Unable => tunnels && self.registration.is_some(),
             Phase::Connected => !tunnels && self.serves_dns(),
+            // What ran in the former mode does until the interface is the present one's.
+            Phase::Preparing(_) if self.keeps_dns => self.front,
+            Phase::Proving(_) | Phase::Switching(_) if self.keeps_dns => !tunnels,
             _ => false,
         };
         if self.plans.is_in_flight() {

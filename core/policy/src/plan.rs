@@ -20,8 +20,8 @@ pub(crate) const IPV6_MIN_MTU: u16 = 1280;
 pub enum PlanPhase {
     /// Nothing of Weft's is in force.
     Disconnected,
-    /// Firewall, interface and routes stand; DNS is as it was before. Packets to tunnelled destinations go into the
-    /// interface and nowhere else.
+    /// Firewall, interface and routes stand; DNS is as it was before Weft, or stays Weft's
+    /// ([`PlanInputs::keeps_dns`]). Packets to tunnelled destinations go into the interface and nowhere else.
     Connecting,
     /// All of it, DNS too. Also while reconnecting, so that nothing moves under the programs.
     Connected,
@@ -48,6 +48,9 @@ pub struct PlanInputs<'a> {
     pub sentinels: &'a [IpAddr],
     /// Whether a captive portal is open: the former resolvers are asked outside the tunnel, wherever they are.
     pub portal: bool,
+    /// Whether Weft answers the system's queries while the device connects, as it did before: it goes from one service
+    /// mode to another. Until the tunnel stands it may ask the gateway's resolver outside.
+    pub keeps_dns: bool,
 }
 
 impl<'a> PlanInputs<'a> {
@@ -62,6 +65,7 @@ impl<'a> PlanInputs<'a> {
             system_resolvers: &[],
             sentinels: &[],
             portal: false,
+            keeps_dns: false,
         }
     }
 
@@ -86,8 +90,13 @@ impl<'a> PlanInputs<'a> {
     fn serves_dns(&self) -> bool {
         let upstream = self.gateways().first().map(|gateway| &gateway.dns);
         self.settings.service_mode.value.handles_dns()
-            && self.phase == PlanPhase::Connected
+            && (self.phase == PlanPhase::Connected || self.switches())
             && upstream.is_some_and(|dns| *dns != DnsUpstream::System)
+    }
+
+    /// Whether the device is on its way from one service mode to another, and names are answered meanwhile.
+    fn switches(&self) -> bool {
+        self.phase == PlanPhase::Connecting && self.keeps_dns
     }
 
     /// Learnt addresses that the shell takes apart from the routes.
@@ -194,7 +203,8 @@ fn dns_plan(inputs: &PlanInputs<'_>) -> Option<DnsPlan> {
 /// The ways past the firewall for Weft's own sockets: every tunnel endpoint that may be tried, the API and the
 /// outside checks, and those fallback resolvers that are not routed into the tunnel though the firewall holds them
 /// (a resolver on an endpoint's own address). Resolvers outside the tunnelled set need none. While a captive portal
-/// is open, the former resolvers, of which the tunnel would carry some.
+/// is open, the former resolvers, of which the tunnel would carry some; while the service mode is switched, the
+/// gateway's resolver outside the tunnel.
 fn openings(inputs: &PlanInputs<'_>, set: &TunnelSet) -> Vec<Opening> {
     let mut openings: Vec<Opening> = Vec::new();
     let mut open = |purpose: &str, protocol, remote: SocketAddr| {
@@ -208,6 +218,11 @@ fn openings(inputs: &PlanInputs<'_>, set: &TunnelSet) -> Vec<Opening> {
         api.for_each(|remote| open("api", Protocol::Tcp, *remote));
         let checks = gateway.checks.iter().flat_map(|checks| &checks.outside);
         checks.for_each(|remote| open("check", Protocol::Tcp, *remote));
+    }
+    for gateway in inputs.gateways().iter().filter(|_| inputs.switches()) {
+        if let DnsUpstream::Doh(resolver) = &gateway.dns {
+            resolver.outside.iter().for_each(|remote| open("doh", Protocol::Tcp, *remote));
+        }
     }
     for resolver in fallback_resolvers(inputs) {
         if set.captured.contains(resolver) && !set.routed.contains(resolver) {
@@ -315,6 +330,26 @@ mod tests {
             texts,
             ["tunnel Udp 203.0.113.10:2408", "tunnel Udp 203.0.113.10:500", "api Tcp 203.0.113.11:443"]
         );
+    }
+
+    #[test]
+    fn dns_stays_while_the_service_mode_is_switched_and_its_resolver_outside_is_reached() {
+        for (mode, doh) in [("warp", true), ("1dot1", false), ("tunnelonly", true)] {
+            let settings = settings(&format!(r#"{{"service_mode_v2":{{"mode":"{mode}"}}}}"#));
+            let mut registration = orchestrated();
+            let DnsUpstream::Doh(resolver) = &mut registration.gateways[0].dns else { panic!("no DoH") };
+            resolver.outside = vec!["203.0.113.12:443".parse().unwrap()];
+            let inputs = PlanInputs::new(&settings, Some(&registration), PlanPhase::Connecting);
+            let switching = compile_plan(&PlanInputs { keeps_dns: true, ..inputs }, 1);
+            let connected = compile_plan(&PlanInputs { phase: PlanPhase::Connected, ..inputs }, 1);
+            assert_eq!(switching.dns, connected.dns, "{mode}");
+            let opened = |plan: &Plan| match &plan.firewall {
+                FirewallPlan::Enforced { openings, .. } => openings.iter().any(|one| one.purpose == "doh"),
+                FirewallPlan::Open => false,
+            };
+            let found = (opened(&compile_plan(&inputs, 1)), opened(&switching), opened(&connected));
+            assert_eq!(found, (false, doh, false), "{mode}");
+        }
     }
 
     #[test]

@@ -50,8 +50,6 @@ pub(super) struct Ask {
     pub(super) source: DnsSource,
     pub(super) origin: Origin,
     pub(super) waiters: Vec<Waiter>,
-    /// How many were asked at first; requests behind these are second attempts.
-    targets: usize,
     sent: Vec<Sent>,
     deadline: Instant,
     /// The moment that its timer is set to.
@@ -81,6 +79,8 @@ struct Sent {
     id: u16,
     /// The question as it went out, where its case was changed by chance.
     bent: Option<Vec<u8>>,
+    /// Whether it asks again for the case of the first answer.
+    unbends: bool,
     open: bool,
 }
 
@@ -198,7 +198,6 @@ impl Engine {
             bendable: query.unsigned,
             source: route.source,
             origin: route.origin,
-            targets: route.targets.len(),
             sent: Vec::with_capacity(route.targets.len()),
             deadline,
             timer: deadline,
@@ -225,7 +224,7 @@ impl Engine {
     /// Makes one request of an ask, its question in any case by chance if `bend` (draft-vixie-dnsext-dns0x20).
     fn send(&mut self, number: u64, ask: &mut Ask, to: Target, bend: bool) {
         let mut message = ask.message.clone();
-        let mut sent = Sent { to, id: 0, bent: None, open: true };
+        let mut sent = Sent { to, id: 0, bent: None, unbends: !bend, open: true };
         if let Target::Plain { server, .. } = to {
             message::clamp_payload_size(&mut message, SAFE_UDP_LIMIT);
             let mut id = [0; 2];
@@ -243,6 +242,25 @@ impl Engine {
         let id = RequestId { ask: number, index: ask.sent.len() };
         ask.sent.push(sent);
         self.requests.push_back(Request { id, to, message, deadline: ask.deadline });
+    }
+
+    /// The ways to the resolvers are others: who was asked by those of before and has not answered is asked again.
+    /// Deadlines stay as they are.
+    pub fn ask_again(&mut self) {
+        let numbers: Vec<u64> = self.asks.keys().copied().collect();
+        for number in numbers {
+            let Some(mut ask) = self.asks.remove(&number) else { continue };
+            self.cancel(number, &ask);
+            let mut again = Vec::new();
+            for sent in ask.sent.iter_mut().filter(|sent| sent.open) {
+                sent.open = false;
+                again.push((sent.to, !sent.unbends));
+            }
+            for (to, bend) in again {
+                self.send(number, &mut ask, to, bend);
+            }
+            self.asks.insert(number, ask);
+        }
     }
 
     /// Takes what came of a request. An answer that does not fit it counts as none.
@@ -268,9 +286,9 @@ impl Engine {
         let (fit, to) = (fit(&answer, &ask.message, sent), sent.to);
         match fit {
             Fit::Whole => {
-                let is_bent = sent.bent.is_some();
+                let (is_bent, unbends) = (sent.bent.is_some(), sent.unbends);
                 if let Target::Plain { server, .. } = to {
-                    self.note_case(server, is_bent, id.index >= ask.targets);
+                    self.note_case(server, is_bent, unbends);
                 }
                 return ask.take(answer, self.config.prefer_positive, now);
             }

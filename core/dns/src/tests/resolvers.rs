@@ -4,7 +4,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
 use super::lab::{Lab, config, ip, reply};
-use crate::{DnsConfig, QUERY_DEADLINE, Request, Upstream, message};
+use crate::{DnsConfig, QUERY_DEADLINE, Request, Upstream, UpstreamErrorKind, message};
 
 fn lab() -> Lab {
     let upstream = Upstream::Plain(vec![ip("10.0.0.1")]);
@@ -99,6 +99,37 @@ fn the_first_answer_calls_the_other_requests_off() {
         let cancelled: Vec<_> = std::iter::from_fn(|| lab.engine.poll_cancelled()).collect();
         assert_eq!(cancelled, [requests[0].id, requests[1].id]);
     }
+}
+
+#[test]
+fn what_is_under_way_is_asked_again_where_the_ways_are_others() {
+    let mut lab = lab();
+    let client = lab.ask("abcd.example.", RecordType::A);
+    let first = lab.request();
+    lab.engine.ask_again();
+    let cancelled: Vec<_> = std::iter::from_fn(|| lab.engine.poll_cancelled()).collect();
+    assert_eq!(cancelled, [first.id]);
+    let second = lab.request();
+    assert_eq!((second.to, second.deadline), (first.to, first.deadline));
+    assert_ne!(message::id(&first.message), message::id(&second.message));
+    lab.fail(&first, UpstreamErrorKind::Unreachable);
+    assert_eq!(lab.given(client), None, "the way of before counts no more");
+    lab.reply(&second, reply(&second.message, "192.0.2.1"));
+    assert_eq!(lab.code(client), ResponseCode::NoError);
+    lab.engine.ask_again();
+    assert!(lab.requests().is_empty(), "what is answered is not asked again");
+
+    // One of two that has answered stays so.
+    let mut lab = Lab::new(config());
+    let client = lab.ask("a.corp.", RecordType::A);
+    let requests = lab.requests();
+    lab.fail(&requests[0], UpstreamErrorKind::Unreachable);
+    lab.engine.ask_again();
+    let again = lab.request();
+    assert_eq!(again.to, requests[1].to);
+    lab.reply(&again, reply(&again.message, "192.0.2.1"));
+    assert_eq!(lab.code(client), ResponseCode::NoError);
+    lab.stats();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What service modes ask for, and going from one to another while the device is up.
 
 use super::*;
+use weft_model::SENTINEL_ADDRESSES;
 
 const MODES: [&str; 3] = ["warp", "1dot1", "tunnelonly"];
 
@@ -103,7 +104,89 @@ fn dns_only_tunnels_nothing() {
     bench.engine.handle_command(Command::SetMode { mode }, bench.now).unwrap();
     let seen = bench.seen();
     assert!(matches!(seen.plans[0].firewall, FirewallPlan::Enforced { .. }));
-    assert_eq!((seen.dns_stopped, seen.tunnels_started), (1, 0));
+    assert_eq!((seen.dns_stopped, seen.tunnels_started), (0, 0));
+}
+
+fn fetched(mode: &str) -> Fetched {
+    Fetched::Device(Box::new(registration()), Box::new(profile(mode)))
+}
+
+#[test]
+fn queries_are_answered_all_the_while_from_one_mode_that_answers_them_to_another() {
+    for (from, to) in [("warp", "1dot1"), ("1dot1", "warp")] {
+        for sentinels in [Vec::new(), SENTINEL_ADDRESSES.to_vec()] {
+            let phone = usize::from(!sentinels.is_empty());
+            let bench = Bench::with_sentinels(Some(registration()), profile(from), sentinels);
+            let mut bench = bench.brought_up();
+            bench.engine.handle_profile(fetched(to), bench.now);
+            let switching = bench.seen();
+            assert_eq!((switching.dns_stopped, switching.services.len()), (0, 0), "{from} {to}");
+            assert_eq!(switching.tunnels_stopped, 0, "the queries of {from} need it still");
+            assert_eq!(switching.rounds_ended, 1, "a check of {from} proves nothing of {to}");
+            assert!(switching.plans.last().unwrap().dns.is_some());
+            bench.acknowledge(&switching);
+
+            let mut prepared = bench.seen();
+            // On a desktop nobody serves an interface in DNS only.
+            let stopped = if from == "warp" { 1 } else { phone };
+            assert_eq!(prepared.tunnels_stopped, stopped, "{from} {to}");
+            if to == "warp" {
+                assert_eq!((prepared.tunnels_started, prepared.services.len()), (1, 0));
+                bench.up();
+                prepared = bench.seen();
+            } else {
+                assert_eq!(prepared.fronts_started, phone);
+            }
+            let inside: Vec<bool> = prepared.services.iter().map(|service| service.inside).collect();
+            assert_eq!(inside, [to == "warp"], "by the way of {to}, once that is there");
+            bench.prove();
+            let proven = bench.seen();
+            assert!(proven.plans.iter().all(|plan| plan.dns.is_some()) && proven.dns_stopped == 0);
+            if !proven.plans.is_empty() {
+                bench.acknowledge(&proven);
+            }
+            assert_eq!(bench.state(), State::Connected);
+            assert_eq!(bench.seen().fronts_started, 0);
+        }
+    }
+}
+
+#[test]
+fn a_switch_to_a_resolver_that_cannot_be_asked_leaves_names_to_those_of_before() {
+    let mut bench = Bench::connected(profile("warp"));
+    bench.engine.handle_profile(fetched("1dot1"), bench.now);
+    let seen = bench.seen();
+    bench.acknowledge(&seen);
+    bench.seen();
+    bench.engine.handle_dns_service(Err("no".to_owned()), bench.now);
+    let seen = bench.seen();
+    assert!(seen.plans[0].dns.is_none());
+    bench.acknowledge(&seen);
+    bench.wait(1);
+    bench.prove();
+    let seen = bench.seen();
+    assert!(seen.plans[0].dns.is_some());
+    bench.acknowledge(&seen);
+    assert_eq!(bench.state(), State::Connected);
+}
+
+#[test]
+fn a_switch_back_before_the_first_is_done_keeps_answering() {
+    let mut bench = Bench::connected(profile("warp"));
+    bench.engine.handle_profile(fetched("1dot1"), bench.now);
+    bench.engine.handle_profile(fetched("warp"), bench.now);
+    let seen = bench.seen();
+    assert_eq!((seen.dns_stopped, seen.rounds_ended), (0, 2));
+    assert!(seen.plans.iter().all(|plan| plan.dns.is_some()));
+    // A disconnect on the way ends it all.
+    bench.engine.handle_command(Command::Disconnect, bench.now).unwrap();
+    let seen = bench.seen();
+    assert!(seen.plans[0].same_state(&Plan::disconnected(0)));
+    bench.acknowledge(&seen);
+    let seen = bench.seen();
+    assert_eq!((bench.state(), seen.dns_stopped, seen.tunnels_stopped), (State::Disconnected, 1, 1));
+    bench.engine.handle_command(Command::Connect, bench.now).unwrap();
+    assert!(bench.seen().plans[0].dns.is_none());
 }
 
 #[test]

@@ -152,6 +152,11 @@ impl DnsProxy {
         self.core.flush();
     }
 
+    /// Asks everything in flight again, by the means of now.
+    pub fn ask_again(&self) {
+        self.core.with(|state, _| state.engine.ask_again());
+    }
+
     /// Empties the cache.
     pub fn forget(&self) {
         self.core.with(|state, _| state.engine.forget());

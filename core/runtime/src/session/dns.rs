@@ -88,13 +88,12 @@ impl DnsSlot {
         net: Option<TunnelNet>,
     ) -> Result<(), String> {
         let former = self.running.take();
+        let same_way = former.as_ref().is_some_and(|running| {
+            running.service.upstream == service.upstream && running.service.inside == service.inside
+        });
         let doh = match (&former, &service.upstream) {
             // Its connection goes on serving: the rules are others, not the resolver.
-            (Some(running), upstream)
-                if running.service.upstream == *upstream && running.service.inside == service.inside =>
-            {
-                running.doh.clone()
-            }
+            (Some(running), _) if same_way => running.doh.clone(),
             (_, DnsUpstream::Doh(endpoint)) => {
                 let token = registration.and_then(|registration| registration.token.clone());
                 Some(self.doh(endpoint, service.inside, token, net.clone())?)
@@ -113,6 +112,9 @@ impl DnsSlot {
             Some(mut running) => {
                 running.proxy.set_resolve(Arc::new(resolvers.clone()));
                 running.set_config(config);
+                if !same_way {
+                    running.proxy.ask_again();
+                }
                 Running { service, resolvers, doh, ..running }
             }
             None => {

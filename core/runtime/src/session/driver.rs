@@ -245,6 +245,8 @@ impl Driver {
             self.detach();
         }
         self.engine.handle_plan(number, result, now);
+        // A tunnel whose interface that plan has taken away may be stopped by it.
+        self.settle();
         if self.tunnel.failure().is_some() {
             self.nudged();
         }
@@ -293,6 +295,7 @@ impl Driver {
             }
             Effect::StartDns(service) => self.work.start_dns(*service, self.engine.registration()),
             Effect::StopDns => self.work.stop_dns(),
+            Effect::EndRound => self.work.end_round(),
             Effect::ResolveHosts(names) => self.work.resolve_hosts(&names),
             Effect::ResetDns => self.work.reset_dns(),
             Effect::ReleaseAnswers { holds, result } => self.work.release_answers(&holds, &result),

@@ -102,9 +102,14 @@ impl Work {
         self.round_tasks.spawn(async move { tell(&inward, Inward::DnsService(round, result)).await });
     }
 
+    /// What is under way of this round ends by itself, and nobody hears of it.
+    pub(super) fn end_round(&mut self) {
+        self.round += 1;
+    }
+
     /// Stops the DNS proxy and everything of this round.
     pub(super) fn stop_dns(&mut self) {
-        self.round += 1;
+        self.end_round();
         self.round_tasks.abort_all();
         self.round_tasks = JoinSet::new();
         self.dns.stop();
