@@ -50,7 +50,8 @@ impl PacketFlow {
 impl PacketFlow {
     /// Hands packets of the device to the core: `offsets` has an entry for the start of each in `packets`, the first
     /// 0, and one more for the end of the last. Returns how many were taken, from the first on; the others found the
-    /// queue full, and may be offered again or be dropped. Never waits.
+    /// queue full, and may be offered again or be dropped. While no tunnel reads, all of them are dropped, and count as
+    /// taken. Never waits.
     ///
     /// # Errors
     /// [`WeftError::BadPacket`] where a packet has no bytes or more than 65,535, or the offsets do not fit: none was

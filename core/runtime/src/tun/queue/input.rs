@@ -38,19 +38,21 @@ impl Shared {
             return Err(QueueError::Closed);
         }
         let offered = offsets.len().saturating_sub(1);
+        if state.readers == 0 {
+            // Whoever offers again until all is taken would never end.
+            return Ok(offered);
+        }
         let (bytes, count) = state.filling.held();
         let room = QUEUE_BYTES.saturating_sub(bytes);
         let fit = offsets.partition_point(|offset| *offset as usize <= room).saturating_sub(1);
         let taken = fit.min(QUEUE_PACKETS.saturating_sub(count)).min(offered);
         state.filling.extend(packets, offsets.get(..=taken).unwrap_or_default());
         let wakes = taken > 0 && std::mem::take(&mut state.sleeps);
-        let read = state.readers > 0;
         drop(state);
         if wakes {
             self.waker.wake();
         }
-        // Nobody makes room where nobody reads, and whoever offers again until all is taken would never end.
-        Ok(if read { taken } else { offered })
+        Ok(taken)
     }
 
     pub(super) fn close(&self) {
@@ -115,6 +117,10 @@ impl Drop for QueueInput {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.readers = state.readers.saturating_sub(1);
+        if state.readers == 0 {
+            // Programs have given up on it by the time that somebody reads again.
+            state.filling.release();
+        }
     }
 }
 

@@ -117,7 +117,8 @@ impl PacketQueue {
 
     /// Hands packets of the device over: `offsets` has an entry for the start of each in `packets`, the first 0, and
     /// one more for the end of the last. Says how many were taken, from the first on; the rest found the queue full,
-    /// and may be offered again or be dropped. While no tunnel reads, what finds the queue full is dropped here.
+    /// and may be offered again or be dropped. While no tunnel reads, all of them are dropped here and count as taken,
+    /// and so is what waits when the last one that reads ends.
     ///
     /// # Errors
     /// [`QueueError`]: closed, or a batch that cannot be; none of it was taken then.

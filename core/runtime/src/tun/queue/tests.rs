@@ -85,18 +85,25 @@ fn a_full_queue_takes_what_it_has_room_for() {
 }
 
 #[test]
-fn where_nobody_reads_the_host_is_not_held_up() {
+fn where_nobody_reads_packets_are_dropped_and_the_host_is_not_held_up() {
     let queue = PacketQueue::new().unwrap();
     let packets: Vec<_> = (0..QUEUE_PACKETS).map(|number| packet(number, 100)).collect();
     for _ in 0..5 {
         assert_eq!(send(&queue, &packets), Ok(packets.len()));
     }
     let (mut input, _output) = queue.ends();
-    assert_eq!(drain(&mut input), packets, "what found room waits for a reader");
+    assert_eq!(drain(&mut input), Vec::<Vec<u8>>::new(), "of a time that is over");
+    assert_eq!(send(&queue, &packets), Ok(packets.len()));
+    // One reader takes another's place, and finds what waits.
+    let (mut next, _output) = queue.ends();
     drop(input);
+    assert_eq!(drain(&mut next), packets);
+    assert_eq!(send(&queue, &packets[..1]), Ok(1));
+    drop(next);
+    let (mut input, _output) = queue.ends();
+    assert_eq!(drain(&mut input), Vec::<Vec<u8>>::new(), "the last reader's end is the packets'");
     assert_eq!(send(&queue, &packets[..1]), Ok(1));
     queue.clear();
-    let (mut input, _output) = queue.ends();
     assert_eq!(drain(&mut input), Vec::<Vec<u8>>::new());
 }
 
