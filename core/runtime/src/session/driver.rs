@@ -23,7 +23,7 @@ use crate::transport_maker::transport_maker;
 /// What reaches the control thread.
 pub(super) enum Inward {
     Command(Command, oneshot::Sender<Result<(), UserError>>),
-    Plan(PlanNumber, Result<(), String>),
+    Plan(PlanNumber, Result<(), String>, oneshot::Sender<()>),
     Network(NetworkState),
     Woke,
     /// The system took the tunnel interface away for good.
@@ -63,8 +63,8 @@ pub(super) struct Driver {
     work: Work,
     outbox: Outbox,
     sleep: Sleep,
-    /// The last plan that the shell was given asks for a tunnel interface.
-    wants_interface: bool,
+    /// The plan by which the shell removes the tunnel interface; none where the last one asks for one.
+    removed_by: Option<PlanNumber>,
 }
 
 impl Driver {
@@ -87,7 +87,7 @@ impl Driver {
         let tunnel = TunnelSlot::default();
         let work = Work::new(inward, Arc::clone(&host), config, tunnel.port());
         let (outbox, sleep) = (Outbox::new(), Sleep::longer_than(LONG_SLEEP, asleep));
-        Self { engine, host, events, devices, tunnel, work, outbox, sleep, wants_interface: false }
+        Self { engine, host, events, devices, tunnel, work, outbox, sleep, removed_by: None }
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Inward>) {
@@ -176,7 +176,10 @@ impl Driver {
                 // The shell may have gone away meanwhile.
                 let _gone = answer.send(result);
             }
-            Inward::Plan(number, result) => self.plan_done(number, result, now),
+            Inward::Plan(number, result, answer) => {
+                self.plan_done(number, result, now);
+                let _gone = answer.send(());
+            }
             Inward::Network(network) => self.engine.handle_network(network, now),
             Inward::Woke => self.engine.handle_wake(now),
             Inward::InterfaceRevoked => {
@@ -240,7 +243,7 @@ impl Driver {
     }
 
     fn plan_done(&mut self, number: PlanNumber, result: Result<(), String>, now: Instant) {
-        if result.is_ok() && !self.wants_interface {
+        if result.is_ok() && self.removed_by.is_some_and(|removes| number >= removes) {
             // The shell has removed the interface; the descriptor leads nowhere.
             self.detach();
         }
@@ -268,7 +271,11 @@ impl Driver {
         match effect {
             Effect::Event(event) => {
                 if let Event::Plan(plan) = &event {
-                    self.wants_interface = plan.interface.is_some();
+                    match plan.interface {
+                        Some(_) => self.removed_by = None,
+                        // A later one without removes it no more than the first.
+                        None => drop(self.removed_by.get_or_insert(plan.number)),
+                    }
                 }
                 self.events.push(event);
             }

@@ -149,9 +149,10 @@ impl Session {
         self.events.next().await
     }
 
-    /// Says that a plan and every one before it are in force, or why it could not be applied.
+    /// Says that a plan and every one before it are in force, or why it could not be applied. Resolves when the session
+    /// has taken note: it holds no descriptor any more of an interface that the plan removes.
     pub async fn acknowledge(&self, number: PlanNumber, result: Result<(), String>) {
-        self.tell(Inward::Plan(number, result)).await;
+        self.ask(|answer| Inward::Plan(number, result, answer)).await;
     }
 
     /// Hands over the TUN descriptor that a plan asked for, before that plan is acknowledged. It takes the place of an
@@ -188,8 +189,8 @@ impl Session {
         self.tell(Inward::Woke).await;
     }
 
-    /// Whether the session holds what a shell gave it of a tunnel interface, a descriptor or a queue. It gives a
-    /// descriptor up by itself where packets no longer pass, before it asks for the interface again.
+    /// Whether the session holds what a shell gave it of a tunnel interface, a descriptor or a queue that is open. It
+    /// gives a descriptor up by itself where packets no longer pass, before it asks for the interface again.
     #[must_use]
     pub fn has_device(&self) -> bool {
         self.devices.has_device()

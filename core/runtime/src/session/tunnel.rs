@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -61,44 +60,66 @@ impl Drop for Device {
 /// the place of an older.
 #[derive(Debug, Default)]
 pub(super) struct DeviceInbox {
-    device: Mutex<Option<Device>>,
+    state: Mutex<Given>,
     given: Notify,
-    /// One was given last, and the control thread has not given it up since.
-    held: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Given {
+    /// Not taken yet.
+    waiting: Option<Device>,
+    /// The one that was given last, taken or not, and that the control thread has not given up since.
+    held: Option<Held>,
+}
+
+/// Which device is held. Its owner is elsewhere.
+#[derive(Debug)]
+enum Held {
+    Tun,
+    Queue(PacketQueue),
 }
 
 impl DeviceInbox {
     pub(super) fn give(&self, device: Device) {
         let former = {
-            let mut waiting = self.lock();
-            self.held.store(true, Ordering::Relaxed);
-            waiting.replace(device)
+            let mut state = self.lock();
+            state.held = Some(match &device {
+                Device::Tun(_) => Held::Tun,
+                Device::Queue(queue) => Held::Queue(queue.clone()),
+            });
+            state.waiting.replace(device)
         };
         self.given.notify_one();
         drop(former);
     }
 
     pub(super) fn take(&self) -> Option<Device> {
-        self.lock().take()
+        self.lock().waiting.take()
     }
 
     /// The control thread gave its device up; `has_other`: it has one all the same. One that waits counts.
     pub(super) fn detached(&self, has_other: bool) {
-        let waiting = self.lock();
-        self.held.store(has_other || waiting.is_some(), Ordering::Relaxed);
+        let mut state = self.lock();
+        if !has_other && state.waiting.is_none() {
+            state.held = None;
+        }
     }
 
-    /// Whether there is a device, taken or not.
+    /// Whether there is a device, taken or not. Either side may have closed a queue meanwhile.
     pub(super) fn has_device(&self) -> bool {
-        self.held.load(Ordering::Relaxed)
+        match &self.lock().held {
+            Some(Held::Tun) => true,
+            Some(Held::Queue(queue)) => !queue.is_closed(),
+            None => false,
+        }
     }
 
     pub(super) async fn given(&self) {
         self.given.notified().await;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Device>> {
-        self.device.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Given> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

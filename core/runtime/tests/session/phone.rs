@@ -325,6 +325,25 @@ fn a_host_that_owns_the_packets_is_answered_in_every_mode_and_over_disconnects()
 }
 
 #[test]
+fn a_late_word_of_an_older_plan_leaves_the_interface() {
+    on_a_phone(TRAFFIC, Packets::Tun, async |mut phone: Phone| {
+        let up = phone.connect().await?;
+        phone.session.command(Command::Disconnect).await?;
+        let down = loop {
+            if let Event::Plan(plan) = phone.next_event().await? {
+                break plan;
+            }
+        };
+        assert!(down.interface.is_none());
+        phone.session.acknowledge(up.number, Ok(())).await;
+        assert!(phone.session.has_device(), "the shell has not removed it yet");
+        phone.session.acknowledge(down.number, Ok(())).await;
+        assert!(!phone.session.has_device());
+        Ok(())
+    });
+}
+
+#[test]
 fn a_descriptor_that_is_no_tun_changes_nothing() {
     on_a_phone(TRAFFIC, Packets::Tun, async |mut phone: Phone| {
         phone.connect().await?;
