@@ -2,7 +2,8 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weft_model::settings::UserChoices;
@@ -13,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::errors::WeftError;
 use crate::host::HostThread;
+use crate::warnings::Warnings;
 
 /// The name of the secret that holds the state.
 const STATE: &str = "state";
@@ -29,11 +31,23 @@ pub(crate) struct Kept {
 
 /// The store, and what it holds.
 pub(crate) struct Keeper {
+    me: Weak<Self>,
     host: Arc<HostThread>,
     current: Mutex<Option<Kept>>,
     /// Held while the host writes, which may take seconds, so that writes do not overtake each other.
     writing: Mutex<()>,
-    warning: Mutex<Option<String>>,
+    behind: Mutex<Behind>,
+    caught_up: Condvar,
+    warnings: Arc<Warnings>,
+}
+
+/// How far the store is behind.
+#[derive(Debug, Default)]
+struct Behind {
+    /// What is kept is newer than what the store was given.
+    newer: bool,
+    /// A thread is at work.
+    works: bool,
 }
 
 impl Keeper {
@@ -42,7 +56,7 @@ impl Keeper {
     ///
     /// # Errors
     /// The host fails to give it.
-    pub(crate) fn open(host: Arc<HostThread>) -> Result<Self, WeftError> {
+    pub(crate) fn open(host: Arc<HostThread>, warnings: Arc<Warnings>) -> Result<Arc<Self>, WeftError> {
         let stored = host.load_secret(STATE)?;
         let (current, warning) = match stored.as_deref().map(|bytes| read(bytes)) {
             None => (None, None),
@@ -55,12 +69,16 @@ impl Keeper {
                 )
             }
         };
-        Ok(Self {
+        warnings.set_store(warning);
+        Ok(Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             host,
             current: Mutex::new(current),
             writing: Mutex::default(),
-            warning: Mutex::new(warning),
-        })
+            behind: Mutex::default(),
+            caught_up: Condvar::new(),
+            warnings,
+        }))
     }
 
     /// What is kept now.
@@ -68,13 +86,8 @@ impl Keeper {
         self.current().clone()
     }
 
-    /// What the user should know of the store.
-    pub(crate) fn warning(&self) -> Option<String> {
-        self.warning.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     pub(crate) fn warn(&self, warning: Option<String>) {
-        *self.warning.lock().unwrap_or_else(PoisonError::into_inner) = warning;
+        self.warnings.set_store(warning);
     }
 
     /// Keeps another registration.
@@ -104,6 +117,52 @@ impl Keeper {
         serde_json::to_writer(&mut *bytes, kept).map_err(WeftError::internal)?;
         // The host gets a copy, which the boundary's own memory holds: that one cannot be wiped.
         Ok(self.host.store_secret(STATE, Some(bytes.to_vec()))?)
+    }
+
+    /// Gives the store what is kept, on a thread of its own: a key store takes seconds, and whoever changes something
+    /// must not wait for it. What changes meanwhile is given next, its newest state alone.
+    fn write_soon(&self) {
+        let mut behind = self.behind();
+        behind.newer = true;
+        let Some(me) = self.me.upgrade().filter(|_| !behind.works) else { return };
+        let thread = std::thread::Builder::new().name("weft-store".to_owned());
+        behind.works = thread.spawn(move || me.catch_up()).is_ok();
+        if !behind.works {
+            behind.newer = false;
+            drop(behind);
+            self.warn(Some("the registration could not be stored: the system gives no thread".to_owned()));
+        }
+    }
+
+    fn catch_up(&self) {
+        loop {
+            {
+                let mut behind = self.behind();
+                if !std::mem::take(&mut behind.newer) {
+                    behind.works = false;
+                    self.caught_up.notify_all();
+                    return;
+                }
+            }
+            let _writing = self.begin_write();
+            let Some(kept) = self.kept() else { continue };
+            let written = self.write(&kept);
+            let failed = written.err().map(|error| format!("the registration could not be stored: {error}"));
+            if let Some(failed) = &failed {
+                tracing::warn!("{failed}");
+            }
+            self.warn(failed);
+        }
+    }
+
+    /// Waits until the store has what is kept, `within` at most.
+    pub(crate) fn wait_until_written(&self, within: Duration) -> bool {
+        let waited = self.caught_up.wait_timeout_while(self.behind(), within, |behind| behind.works);
+        waited.map(|(behind, _)| !behind.works).unwrap_or(false)
+    }
+
+    fn behind(&self) -> MutexGuard<'_, Behind> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin_write(&self) -> MutexGuard<'_, ()> {
@@ -137,17 +196,15 @@ impl CoreHost for Keeper {
         profile: Option<&Profile>,
         user: &UserChoices,
     ) -> io::Result<()> {
-        let _writing = self.begin_write();
+        let mut current = self.current();
         // What belongs to a registration that is gone is not written any more.
-        if self.current().as_ref().is_none_or(|kept| kept.registration.id != registration.id) {
+        if current.as_ref().is_none_or(|kept| kept.registration.id != registration.id) {
             return Ok(());
         }
-        let kept = Kept { registration: registration.clone(), profile: profile.cloned(), user: user.clone() };
-        let written = self.write(&kept).map_err(io::Error::other);
-        *self.current() = Some(kept);
-        self.warn(
-            written.as_ref().err().map(|error| format!("the registration could not be stored: {error}")),
-        );
-        written
+        *current =
+            Some(Kept { registration: registration.clone(), profile: profile.cloned(), user: user.clone() });
+        drop(current);
+        self.write_soon();
+        Ok(())
     }
 }

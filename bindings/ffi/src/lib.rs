@@ -36,6 +36,7 @@ mod packets;
 mod panic;
 mod records;
 mod session;
+mod warnings;
 mod worker;
 
 pub use c_abi::{

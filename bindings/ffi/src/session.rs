@@ -100,22 +100,23 @@ impl Session {
     /// [`WeftError::InvalidInput`], [`WeftError::Unreachable`], [`WeftError::Refused`], [`WeftError::Host`] where the
     /// host fails to store it, [`WeftError::Closed`].
     pub async fn enrol(&self, enrolment: Enrolment) -> Result<(), WeftError> {
-        self.guard(Arc::clone(&self.inner).enrol(enrolment)).await
+        self.guard(self.inner.enrol(enrolment)).await
     }
 
     /// Takes the tunnel down, ends the registration at the gateway and forgets it. A gateway that cannot be told keeps
-    /// the device in its list; a warning of the status says so. Takes 15 s at most.
+    /// the device in its list; a warning of the status says so. Takes 15 s at most. It goes on where the future is
+    /// dropped, and ends with the session.
     ///
     /// # Errors
     /// [`WeftError::NotRegistered`], [`WeftError::Forbidden`] where the administrator does not let users leave,
     /// [`WeftError::WrongOrder`] while an enrolment is under way, [`WeftError::Host`] where the host fails to remove
     /// what it stored (the device is left all the same), [`WeftError::Closed`].
     pub async fn leave(&self) -> Result<(), WeftError> {
-        self.guard(Arc::clone(&self.inner).leave()).await
+        self.guard(self.inner.leave()).await
     }
 
     /// Says that a plan and every one before it are in force, or, by `failure`, why it could not be applied. A number
-    /// that no plan had yet is passed over.
+    /// that no plan had yet is passed over. Resolves when the core has taken note.
     pub async fn acknowledge_plan(&self, number: u64, failure: Option<String>) {
         let work = async {
             self.inner.acknowledge(number, failure).await;

@@ -249,6 +249,30 @@ class Hosts(Counted):
         released.set()
 
 
+class Cancelled(Counted):
+    async def test_an_enrolment_goes_on_where_its_caller_goes_away(self):
+        host, released = AppHost(), threading.Event()
+        host.manners["store_secret"] = released
+        session = Session(config(), host)
+        enrolling = asyncio.create_task(session.enrol(parse_enrolment_link(LINKS[2])))
+        async with asyncio.timeout(SOON):
+            while "store_secret" not in host.calls:
+                await asyncio.sleep(0.01)
+        enrolling.cancel()
+        await asyncio.gather(enrolling, return_exceptions=True)
+        await self.refused(WeftError.WrongOrder, session.leave)
+        released.set()
+        # The core hears of it, not the store alone.
+        async with asyncio.timeout(SOON):
+            while True:
+                try:
+                    await session.connect()
+                    break
+                except WeftError.NotRegistered:
+                    await asyncio.sleep(0.01)
+        await session.close()
+
+
 class Sessions(Counted):
     async def test_two_know_nothing_of_each_other(self):
         one, two = Phone(registered(), with_flow=True), Phone(registered(), with_flow=True)

@@ -87,7 +87,7 @@ fn every_error_crosses_as_a_typed_exception_and_leaves_nothing() {
     netlab::run_within(2 * DEADLINE, |lab| {
         let world = World::new(lab)?;
         let mut command = world.python(&["-m", "unittest", "-v", "test_errors"])?;
-        command.env("WEFT_ERROR_LINKS", world.links(2)?);
+        command.env("WEFT_ERROR_LINKS", world.links(3)?);
         world.run(command)
     });
 }

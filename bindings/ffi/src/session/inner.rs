@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 use weft_model::{LocalPolicy, SENTINEL_ADDRESSES};
 use weft_runtime::session::{Session as CoreSession, SessionConfig as CoreConfig};
 use weft_runtime::sockets::{Protect, SocketFactory};
@@ -13,6 +13,7 @@ use crate::keeper::Keeper;
 use crate::packets::PacketFlow;
 use crate::panic::Panics;
 use crate::records::{Enrolment, Event, ManagedConfig, NetworkInfo, SessionConfig, Status};
+use crate::warnings::Warnings;
 use crate::{enrol, manage, worker};
 
 /// The systems that a session may say it runs on.
@@ -35,28 +36,17 @@ pub(super) struct Inner {
     pub(super) panics: Arc<Panics>,
     pub(super) life: watch::Sender<Life>,
     plans: Mutex<Plans>,
-    device: Mutex<Device>,
+    /// The packet flow that the app was given last.
+    flow: Mutex<Weak<PacketFlow>>,
     /// Held while the device enrols or leaves.
-    registering: tokio::sync::Mutex<()>,
-    /// What the last report of the network has to warn of.
-    network_warning: Mutex<Option<String>>,
-    /// Why what the administrator set on the device counts as nothing.
-    managed_warning: Mutex<Option<String>>,
+    registering: Arc<tokio::sync::Mutex<()>>,
+    warnings: Arc<Warnings>,
 }
 
 /// The plans that the app was given.
 #[derive(Default)]
 struct Plans {
     last: Option<weft_model::Plan>,
-}
-
-/// Who has the packets.
-#[derive(Default)]
-enum Device {
-    #[default]
-    None,
-    Tun,
-    Flow(Weak<PacketFlow>),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -83,14 +73,14 @@ impl Inner {
         if let Some(policy) = policy {
             worker::wait(started.core()?.set_managed(policy))?;
         }
-        *lock(&started.managed_warning) = warning;
+        started.warnings.set_managed(warning);
         Ok(started)
     }
 
     pub(super) async fn set_managed(&self, managed: Option<ManagedConfig>) -> Result<(), WeftError> {
         let policy = managed.map_or(Ok(LocalPolicy::default()), manage::policy)?;
         self.core()?.set_managed(policy).await?;
-        *lock(&self.managed_warning) = None;
+        self.warnings.set_managed(None);
         Ok(())
     }
 
@@ -99,7 +89,8 @@ impl Inner {
         host: &Arc<HostThread>,
         panics: Arc<Panics>,
     ) -> Result<Self, WeftError> {
-        let keeper = Arc::new(Keeper::open(Arc::clone(host))?);
+        let warnings = Arc::<Warnings>::default();
+        let keeper = Keeper::open(Arc::clone(host), Arc::clone(&warnings))?;
         let kept = keeper.kept();
         let core = CoreConfig {
             registration: kept.as_ref().map(|kept| kept.registration.clone()),
@@ -118,14 +109,13 @@ impl Inner {
         };
         let core = CoreSession::start(core, Arc::clone(&keeper) as _).map_err(WeftError::internal)?;
         tracing::info!("Weft {} on {} {}", env!("CARGO_PKG_VERSION"), config.os, config.os_version);
-        Ok(Self::over(core, config, Arc::clone(host), keeper, panics))
+        Ok(Self::over(core, config, (Arc::clone(host), keeper, warnings), panics))
     }
 
     pub(super) fn over(
         core: CoreSession,
         config: SessionConfig,
-        host: Arc<HostThread>,
-        keeper: Arc<Keeper>,
+        (host, keeper, warnings): (Arc<HostThread>, Arc<Keeper>, Arc<Warnings>),
         panics: Arc<Panics>,
     ) -> Self {
         Self {
@@ -136,10 +126,9 @@ impl Inner {
             panics,
             life: watch::Sender::new(Life::Open),
             plans: Mutex::default(),
-            device: Mutex::default(),
-            registering: tokio::sync::Mutex::default(),
-            network_warning: Mutex::default(),
-            managed_warning: Mutex::default(),
+            flow: Mutex::default(),
+            registering: Arc::default(),
+            warnings,
         }
     }
 
@@ -153,9 +142,16 @@ impl Inner {
                 return Some(Event::Panicked { detail });
             }
             let core = self.core().ok()?;
+            if self.warnings.are_untold()
+                && let Some(status) = core.status().await
+            {
+                self.warnings.tell();
+                return Some(Event::Status { status: self.status(&status) });
+            }
             let event = tokio::select! {
                 biased;
                 () = self.panics.changed() => continue,
+                () = self.warnings.changed() => continue,
                 event = core.next_event() => event,
             };
             let Some(event) = event else { return self.ended(core).await };
@@ -190,9 +186,7 @@ impl Inner {
     }
 
     pub(super) fn status(&self, status: &weft_model::Status) -> Status {
-        let network = lock(&self.network_warning).clone();
-        let managed = lock(&self.managed_warning).clone();
-        Status::new(status, self.keeper.warning().into_iter().chain(network).chain(managed).collect())
+        Status::new(status, self.warnings.list())
     }
 
     pub(super) async fn ask_network(&self, core: &CoreSession) {
@@ -205,20 +199,16 @@ impl Inner {
     }
 
     pub(super) async fn tell_network(&self, core: &CoreSession, network: &NetworkInfo) {
-        *lock(&self.network_warning) = network.warning();
+        self.warnings.set_network(network.warning());
         core.set_system_dns(network.resolvers()).await;
         core.network_changed(network.state()).await;
     }
 
     pub(super) async fn acknowledge(&self, number: u64, failure: Option<String>) {
         let Ok(core) = self.core() else { return };
-        let last = lock(&self.plans).last.as_ref().map(|plan| (plan.number, plan.interface.is_some()));
-        let Some((_, has_interface)) = last.filter(|(last, _)| number <= *last) else {
+        if lock(&self.plans).last.as_ref().is_none_or(|last| number > last.number) {
             tracing::warn!("plan {number} is acknowledged, which nobody was given");
             return;
-        };
-        if failure.is_none() && !has_interface {
-            lock(&self.device).forget_tun();
         }
         core.acknowledge(number, failure.map_or(Ok(()), Err)).await;
     }
@@ -229,27 +219,25 @@ impl Inner {
         if !wanted {
             return Err(WeftError::wrong_order("no plan asks for a tunnel interface"));
         }
-        let mut device = lock(&self.device);
-        if device.has_flow() {
+        let flow = lock(&self.flow);
+        if is_open(&flow) {
             return Err(WeftError::wrong_order("a packet flow is open"));
         }
-        core.attach_tun(fd).map_err(|error| WeftError::BadDescriptor { detail: error.to_string() })?;
-        *device = Device::Tun;
-        Ok(())
+        core.attach_tun(fd).map_err(|error| WeftError::BadDescriptor { detail: error.to_string() })
     }
 
     pub(super) fn packet_flow(&self) -> Result<Arc<PacketFlow>, WeftError> {
         let core = self.core()?;
-        let mut device = lock(&self.device);
-        if matches!(*device, Device::Tun) {
-            return Err(WeftError::wrong_order("a descriptor of a tunnel interface is attached"));
-        }
-        if device.has_flow() {
+        let mut known = lock(&self.flow);
+        if is_open(&known) {
             return Err(WeftError::wrong_order("another packet flow is open"));
+        }
+        if core.has_device() {
+            return Err(WeftError::wrong_order("a descriptor of a tunnel interface is attached"));
         }
         let queue = core.packet_queue().map_err(WeftError::internal)?;
         let flow = PacketFlow::new(queue, Arc::clone(&self.panics));
-        *device = Device::Flow(Arc::downgrade(&flow));
+        *known = Arc::downgrade(&flow);
         Ok(flow)
     }
 
@@ -265,33 +253,43 @@ impl Inner {
         }
     }
 
-    pub(super) async fn enrol(self: Arc<Self>, enrolment: Enrolment) -> Result<(), WeftError> {
+    /// Belongs into the work that registers, which goes on where its caller goes away.
+    fn begin_registering(&self) -> Result<OwnedMutexGuard<()>, WeftError> {
+        let busy = |_| WeftError::wrong_order("the device is enrolling or leaving already");
+        Arc::clone(&self.registering).try_lock_owned().map_err(busy)
+    }
+
+    pub(super) async fn enrol(&self, enrolment: Enrolment) -> Result<(), WeftError> {
         let core = self.core()?;
         let request = enrol::request(enrolment, &self.config)?;
-        let busy = |_| WeftError::wrong_order("the device is enrolling or leaving already");
-        let _registering = self.registering.try_lock().map_err(busy)?;
+        let registering = self.begin_registering()?;
         if let Some(kept) = self.keeper.kept() {
             return Err(WeftError::AlreadyRegistered { detail: kept.registration.id });
         }
-        let work = enrol::register(self.sockets(), Arc::clone(&self.keeper), request);
-        let (registration, profile) = worker::run_async("weft-enrol", self.closing(), work).await?;
-        core.set_registration(Some((registration, Some(profile)))).await;
-        Ok(())
-    }
-
-    pub(super) async fn leave(self: Arc<Self>) -> Result<(), WeftError> {
-        let core = self.core()?;
-        let busy = |_| WeftError::wrong_order("the device is enrolling or leaving already");
-        let _registering = self.registering.try_lock().map_err(busy)?;
-        let missing = || WeftError::NotRegistered { detail: "there is nothing to leave".to_owned() };
-        let registration = self.keeper.kept().ok_or_else(missing)?.registration;
-        let settings = core.settings().await.ok_or_else(|| WeftError::closed("the session"))?;
-        if !settings.allowed_to_leave.value {
-            return Err(WeftError::Forbidden { detail: "the profile does not let users leave".to_owned() });
-        }
-        core.set_registration(None).await;
         let (sockets, keeper) = (self.sockets(), Arc::clone(&self.keeper));
         let work = async move {
+            let _registering = registering;
+            let (registration, profile) = enrol::register(sockets, keeper, request).await?;
+            core.set_registration(Some((registration, Some(profile)))).await;
+            Ok(())
+        };
+        worker::run_async("weft-enrol", self.closing(), work).await
+    }
+
+    pub(super) async fn leave(&self) -> Result<(), WeftError> {
+        let core = self.core()?;
+        let registering = self.begin_registering()?;
+        let missing = || WeftError::NotRegistered { detail: "there is nothing to leave".to_owned() };
+        let registration = self.keeper.kept().ok_or_else(missing)?.registration;
+        let (sockets, keeper) = (self.sockets(), Arc::clone(&self.keeper));
+        let work = async move {
+            let _registering = registering;
+            let settings = core.settings().await.ok_or_else(|| WeftError::closed("the session"))?;
+            if !settings.allowed_to_leave.value {
+                let detail = "the profile does not let users leave".to_owned();
+                return Err(WeftError::Forbidden { detail });
+            }
+            core.set_registration(None).await;
             let warning = enrol::tell(&sockets, &registration).await;
             let forgotten = keeper.forget();
             keeper.warn(warning);
@@ -318,10 +316,13 @@ impl Inner {
             // A panic of the control thread has been told, or nobody listens any more.
             let _panicked = core.join();
         }
-        if let Device::Flow(flow) = &*lock(&self.device)
-            && let Some(flow) = flow.upgrade()
-        {
+        let flow = lock(&self.flow).upgrade();
+        if let Some(flow) = flow {
             flow.close();
+        }
+        // One write may be under way, and one behind it.
+        if !self.keeper.wait_until_written(ANSWER_WITHIN.saturating_mul(2)) {
+            tracing::error!("what changed last may not be stored");
         }
         self.host.stop();
         if !self.host.wait_until_ended(ANSWER_WITHIN) {
@@ -331,18 +332,6 @@ impl Inner {
     }
 }
 
-impl Device {
-    /// The interface is gone.
-    fn forget_tun(&mut self) {
-        if matches!(self, Self::Tun) {
-            *self = Self::None;
-        }
-    }
-
-    fn has_flow(&self) -> bool {
-        match self {
-            Self::Flow(flow) => flow.upgrade().is_some_and(|flow| !flow.queue().is_closed()),
-            Self::None | Self::Tun => false,
-        }
-    }
+fn is_open(flow: &Weak<PacketFlow>) -> bool {
+    flow.upgrade().is_some_and(|flow| !flow.queue().is_closed())
 }

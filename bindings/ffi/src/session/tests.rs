@@ -10,6 +10,7 @@ use super::*;
 use crate::HostError;
 use crate::host::HostThread;
 use crate::keeper::Keeper;
+use crate::warnings::Warnings;
 
 struct Nothing;
 
@@ -70,9 +71,10 @@ fn session() -> Session {
         dns_cache_bytes: 0,
     };
     let host = HostThread::start(Arc::new(Nothing)).unwrap();
-    let keeper = Arc::new(Keeper::open(Arc::clone(&host)).unwrap());
+    let warnings = Arc::<Warnings>::default();
+    let keeper = Keeper::open(Arc::clone(&host), Arc::clone(&warnings)).unwrap();
     let core = CoreSession::start(core, Arc::new(Panicking)).unwrap();
-    Session { inner: Arc::new(Inner::over(core, config(), host, keeper, Arc::default())) }
+    Session { inner: Arc::new(Inner::over(core, config(), (host, keeper, warnings), Arc::default())) }
 }
 
 #[tokio::test]

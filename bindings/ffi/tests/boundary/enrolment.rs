@@ -1,7 +1,9 @@
-//! Enrolment that comes to nothing.
+//! Enrolment that comes to nothing, and leaving.
 
+use std::future::{Future, poll_fn};
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::task::Poll;
 
 use anyhow::ensure;
 use weft_ffi::{Enrolment, WeftError};
@@ -75,5 +77,31 @@ fn a_gateway_that_hangs_is_left_when_the_session_closes() {
             drop((session, host));
             nothing_is_left_of(before)
         })?
+    });
+}
+
+#[test]
+fn leaving_goes_on_where_its_caller_goes_away() {
+    netlab::run(|_| {
+        let host = TestHost::registered();
+        let session = session(&host);
+        host.set("store_secret", Manner::Hangs);
+        let mut leaving = Box::pin(session.leave());
+        wait(poll_fn(|context| {
+            if host.count("store_secret") > 0 {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            leaving.as_mut().poll(context).map(drop)
+        }));
+        drop(leaving);
+        let second = wait(session.enrol(enrolment("https://127.0.0.1:9".into())));
+        ensure!(matches!(second, Err(WeftError::WrongOrder { .. })), "{second:?}");
+        host.let_go();
+        eventually(|| matches!(wait(session.leave()), Err(WeftError::NotRegistered { .. })))?;
+        ensure!(host.secrets.lock().unwrap().is_empty());
+        let unknown = wait(session.refresh_profile());
+        ensure!(matches!(unknown, Err(WeftError::NotRegistered { .. })), "{unknown:?}");
+        Ok(())
     });
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use weft_ffi::{Host, ServiceMode, Session, State, WeftError};
 
 use crate::support::{
@@ -59,6 +59,31 @@ fn a_host_that_never_returns_costs_one_thread_and_no_time_later() {
         ensure!(held() == one_more, "the thread that hangs is gone: {:?}", held());
         host.let_go();
         nothing_is_left_of(before)
+    });
+}
+
+#[test]
+fn a_host_that_stores_slowly_holds_nobody_up_and_gets_the_newest() {
+    netlab::run(|_| {
+        let host = TestHost::registered();
+        let session = start(&host)?;
+        host.set("store_secret", Manner::Hangs);
+        wait(session.set_service_mode(ServiceMode::DnsOnly))?;
+        eventually(|| host.count("store_secret") > 0)?;
+        let told = wait(session.status()).context("the session has ended")?;
+        ensure!(told.warnings.is_empty(), "the write was waited for: {:?}", told.warnings);
+        for mode in [ServiceMode::TrafficAndDns, ServiceMode::DnsOnly, ServiceMode::TrafficAndDns] {
+            wait(session.set_service_mode(mode))?;
+        }
+        host.set("store_secret", Manner::Serves);
+        host.let_go();
+        // What is under way is written before the session ends.
+        wait(session.close());
+        ensure!(host.count("store_secret") == 2, "{} writes", host.count("store_secret"));
+        drop(session);
+        let settings = wait(start(&host)?.settings()).context("no settings")?;
+        ensure!(settings.service_mode == ServiceMode::TrafficAndDns, "{settings:?}");
+        Ok(())
     });
 }
 

@@ -71,7 +71,9 @@ fn a_packet_flow_is_had_once_at_a_time() {
         ensure!(matches!(second, Err(WeftError::WrongOrder { .. })), "{second:?}");
         drop(flow);
         let again = session.packet_flow()?;
+        ensure!(session.has_interface());
         again.close();
+        ensure!(!session.has_interface(), "a flow that is closed carries nothing");
         session.packet_flow()?;
         Ok(())
     });
@@ -178,6 +180,28 @@ fn private_dns_that_goes_past_weft_is_a_warning() {
         network.private_dns = PrivateDns::Opportunistic;
         wait(session.network_changed(network));
         ensure!(!warned());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_warning_that_comes_or_goes_is_an_event() {
+    netlab::run(|_| {
+        let session = session(&TestHost::registered());
+        let mut network = network();
+        network.private_dns = PrivateDns::Strict { host: "dns.example".into() };
+        wait(session.network_changed(network.clone()));
+        status(&session, |status| !status.warnings.is_empty())?;
+        network.private_dns = PrivateDns::Off;
+        wait(session.network_changed(network));
+        status(&session, |status| status.warnings.is_empty())?;
+
+        let wrong = ManagedConfig { auto_connect: Some(9999), ..ManagedConfig::default() };
+        let session =
+            Session::new(SessionConfig { managed: Some(wrong), ..config() }, TestHost::registered())?;
+        status(&session, |status| !status.warnings.is_empty())?;
+        wait(session.set_managed(None))?;
+        status(&session, |status| status.warnings.is_empty())?;
         Ok(())
     });
 }
