@@ -34,7 +34,11 @@ impl RollingFile {
     }
 
     fn roll(&mut self) -> io::Result<()> {
-        fs::rename(self.directory.join("weft.log"), self.directory.join("weft.log.1"))?;
+        match fs::rename(self.directory.join("weft.log"), self.directory.join("weft.log.1")) {
+            // The user or the system has tidied up.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(&self.directory)?,
+            renamed => renamed?,
+        }
         self.file = append(&self.directory)?;
         self.length = 0;
         Ok(())
@@ -68,6 +72,16 @@ mod tests {
             assert!(text.len() as u64 <= MOST + 1024 && text.lines().all(|found| found == line));
         }
         assert_eq!(fs::read_dir(folder.path().join("logs")).unwrap().count(), 2);
+        fs::remove_file(folder.path().join("logs/weft.log")).unwrap();
+        for _ in 0..1100 {
+            file.write(&line);
+        }
+        assert!(!read("weft.log").is_empty());
+        fs::remove_dir_all(folder.path().join("logs")).unwrap();
+        for _ in 0..1100 {
+            file.write(&line);
+        }
+        assert!(!read("weft.log").is_empty());
         let mode = fs::metadata(folder.path().join("logs/weft.log")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }

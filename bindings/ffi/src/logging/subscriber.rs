@@ -41,15 +41,14 @@ impl Lines {
     pub(super) fn install(log: &'static Log, level: LevelFilter) -> Result<(), WeftError> {
         static INSTALLED: Mutex<bool> = Mutex::new(false);
         let place = LEVELS.iter().position(|known| *known == level).unwrap_or_default();
-        IN_FORCE.store(place, Ordering::Relaxed);
         let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
-        if *installed {
-            tracing::callsite::rebuild_interest_cache();
-            return Ok(());
+        if !*installed {
+            tracing::subscriber::set_global_default(Self(log))
+                .map_err(|_| WeftError::wrong_order("the process has another subscriber for logs already"))?;
+            *installed = true;
         }
-        tracing::subscriber::set_global_default(Self(log))
-            .map_err(|_| WeftError::wrong_order("the process has another subscriber for logs already"))?;
-        *installed = true;
+        IN_FORCE.store(place, Ordering::Relaxed);
+        tracing::callsite::rebuild_interest_cache();
         Ok(())
     }
 }
@@ -122,4 +121,17 @@ pub(super) fn with_time(level: Level, target: &str, text: &str) -> String {
     format!(
         "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z {level:>5} {target}: {text}"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_keeps_the_subscriber_that_it_has() {
+        tracing::subscriber::set_global_default(tracing::subscriber::NoSubscriber::new()).unwrap();
+        let refused = Lines::install(Box::leak(Box::default()), LevelFilter::DEBUG);
+        assert!(matches!(refused, Err(WeftError::WrongOrder { .. })), "{refused:?}");
+        assert_eq!(in_force(), LevelFilter::OFF);
+    }
 }
