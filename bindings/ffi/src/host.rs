@@ -8,12 +8,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use weft_runtime::panic_message;
 use weft_runtime::sockets::Protect;
 use zeroize::Zeroizing;
 
 use crate::errors::{HostError, WeftError};
-use crate::panic;
 use crate::records::NetworkInfo;
+use crate::text;
 
 /// How long the host may take to protect a socket: the control thread waits.
 pub const PROTECT_WITHIN: Duration = Duration::from_secs(2);
@@ -22,6 +23,8 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Calls that may wait for the host's thread. A session makes one at a time from its control thread, and one from
 /// each call of the app; more than this at once means that the host does not keep up.
 const WAITING_CALLS: usize = 16;
+/// The letters that are kept of what a host says of a failure.
+const SAYING: usize = 500;
 /// The largest secret that is read, in bytes: a state with the largest profile is below 200 KiB.
 const MAX_SECRET: usize = 8 << 20;
 
@@ -148,13 +151,15 @@ impl HostThread {
             let result = catch_unwind(AssertUnwindSafe(|| work(host)));
             shared.end();
             // Whoever asked may have given up meanwhile.
-            drop(answer.try_send(result.map_err(|payload| one_line(&panic::message(payload.as_ref())))));
+            drop(answer.try_send(
+                result.map_err(|payload| text::one_line(&panic_message(payload.as_ref()), SAYING)),
+            ));
         };
         self.queue(call, Box::new(job))?;
         match answered.recv_timeout(within) {
             Ok(Ok(result)) => result.map_err(|HostError::Failed { detail }| HostCallError::Failed {
                 call,
-                detail: one_line(&detail),
+                detail: text::one_line(&detail, SAYING),
             }),
             Ok(Err(detail)) => Err(HostCallError::Panicked { call, detail }),
             Err(RecvTimeoutError::Timeout) => Err(self.give_up(number, call, within, &given_up)),
@@ -272,9 +277,4 @@ fn serve(host: Arc<dyn Host>, inbox: &Receiver<Job>, shared: &Shared) {
     drop(host);
     shared.progress().ended = true;
     shared.ended.notify_all();
-}
-
-/// What a host says goes into logs and messages of one line.
-fn one_line(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(500).collect()
 }

@@ -36,6 +36,7 @@ mod packets;
 mod panic;
 mod records;
 mod session;
+mod text;
 mod warnings;
 mod worker;
 

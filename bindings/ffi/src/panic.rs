@@ -9,6 +9,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::task::Poll;
 
 use tokio::sync::Notify;
+use weft_runtime::panic_message;
 
 use crate::errors::WeftError;
 
@@ -63,17 +64,10 @@ impl Panics {
     }
 
     fn caught(&self, payload: Box<dyn Any + Send>) -> WeftError {
-        let detail = message(payload.as_ref());
+        let detail = panic_message(payload.as_ref());
         self.push(detail.clone());
         WeftError::Internal { detail }
     }
-}
-
-/// What a panic said.
-pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic that says nothing").to_owned()
 }
 
 /// Logs the panics of the library's own threads, besides what the app's own hook does with them.
@@ -85,7 +79,7 @@ pub(crate) fn install_hook() {
             let place = info.location().map(ToString::to_string).unwrap_or_default();
             let thread = std::thread::current();
             let name = thread.name().unwrap_or("a thread of the app");
-            tracing::error!("{name} panicked at {place}: {}", message(info.payload()));
+            tracing::error!("{name} panicked at {place}: {}", panic_message(info.payload()));
             former(info);
         }));
     });

@@ -19,7 +19,10 @@ use crate::records::{
     AddressExplanation, DnsLog, DnsLookup, Enrolment, Event, HostExplanation, ManagedConfig, NetworkInfo,
     RegistrationInfo, ServiceMode, SessionConfig, Settings, Stats, Status,
 };
-use crate::{descriptor, panic, worker};
+use crate::{descriptor, panic, text, worker};
+
+/// The letters that are repeated of what a user typed.
+const TYPED: usize = 80;
 
 /// The whole core, running. Close it by [`close`](Session::close); dropping it does the same in the background.
 #[derive(uniffi::Object)]
@@ -273,10 +276,9 @@ impl Session {
     /// [`WeftError::InvalidInput`] for what is no address, [`WeftError::Closed`].
     pub async fn explain_address(&self, address: String) -> Result<AddressExplanation, WeftError> {
         self.guard(async {
-            let address: IpAddr = address
-                .trim()
-                .parse()
-                .map_err(|_| WeftError::invalid(format_args!("\"{}\" is no address", quoted(&address))))?;
+            let address: IpAddr = address.trim().parse().map_err(|_| {
+                WeftError::invalid(format_args!("\"{}\" is no address", text::one_line(&address, TYPED)))
+            })?;
             let explained = self.inner.core()?.explain_address(address).await;
             explained.as_ref().map(AddressExplanation::from).ok_or_else(|| WeftError::closed("the session"))
         })
@@ -322,9 +324,4 @@ impl Drop for Session {
 
 fn host_name(text: &str) -> Result<DomainName, WeftError> {
     text.trim().parse().map_err(WeftError::invalid)
-}
-
-/// What the user typed, short and in one line.
-fn quoted(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).take(80).collect()
 }

@@ -6,7 +6,9 @@ pub mod dns_front;
 pub mod doh;
 pub mod flows;
 pub mod http;
+mod lock;
 pub mod orchestration;
+mod panic;
 pub mod pool;
 pub mod session;
 pub mod sockets;
@@ -15,3 +17,5 @@ mod testing;
 pub mod tls;
 pub mod transport_maker;
 pub mod tun;
+
+pub use panic::panic_message;

@@ -14,6 +14,7 @@ use weft_model::Civil;
 use super::Log;
 use super::ring::LONGEST;
 use crate::errors::WeftError;
+use crate::text::one_line;
 
 /// The level in force, by its place in [`LEVELS`].
 static IN_FORCE: AtomicUsize = AtomicUsize::new(0);
@@ -101,7 +102,7 @@ impl Text {
             self.0.truncate(end);
         }
         if self.0.contains(char::is_control) {
-            self.0 = self.0.replace(char::is_control, " ");
+            self.0 = one_line(&self.0, LONGEST);
         }
     }
 }

@@ -28,7 +28,8 @@ use weft_tunnel::{Inbound, Outbound, Outbox, Sealed, SocketId};
 use self::counters::Tally;
 use self::inward::Inward;
 use self::outward::Outward;
-use self::shared::{Patience, Shared, Sockets, lock, refusal};
+use self::shared::{Patience, Shared, Sockets, refusal};
+use crate::lock::lock;
 use crate::sockets::UdpSocket;
 use crate::tun::{TunInput, TunOutput};
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -16,6 +16,7 @@ use super::claims::FlowClaims;
 use super::counters::{Direction, Tally};
 use super::verdicts::VerdictsInForce;
 use super::wait::{Waker, is_ready, wait};
+use crate::lock::lock;
 use crate::sockets::UdpSocket;
 use crate::tun::{TunInput, TunOutput};
 
@@ -208,8 +209,4 @@ pub(super) fn refusal(error: &io::Error) -> DropReason {
 /// Whether the system had no memory or no room in a queue, which passes.
 fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

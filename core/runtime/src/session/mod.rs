@@ -30,6 +30,7 @@ use self::driver::{Driver, Inward};
 use self::events::Events;
 use self::tunnel::{Device, DeviceInbox};
 use crate::data_plane;
+use crate::panic::panic_message;
 use crate::tun::{self, PacketQueue, QUEUE_MEMORY};
 
 /// Messages that may wait for the control thread; senders of more wait themselves.
@@ -296,11 +297,7 @@ impl Session {
         let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
         let thread = thread.filter(|thread| thread.thread().id() != std::thread::current().id());
         let Some(thread) = thread else { return Ok(()) };
-        thread.join().map_err(|payload| {
-            let text = payload.downcast_ref::<&str>().copied();
-            let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-            text.unwrap_or("a panic that says nothing").to_owned()
-        })
+        thread.join().map_err(|payload| panic_message(payload.as_ref()))
     }
 
     async fn tell(&self, message: Inward) {

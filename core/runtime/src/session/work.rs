@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use weft_dns::Learnt;
+use weft_dns::message::record_type;
 use weft_engine::{Check, DnsService, Fetched};
 use weft_model::{CheckEndpoints, DnsLog, DnsLookup, DnsStats, DomainName, Registration, UserError};
 use weft_policy::VerdictSnapshot;
@@ -20,10 +21,6 @@ use crate::dns_front::PacketPort;
 use crate::flows::TunnelNet;
 use crate::orchestration;
 use crate::sockets::{Protect, SocketFactory};
-
-/// The types of the records that hold addresses (RFC 1035, section 3.4.1; RFC 3596, section 2.1).
-const A: u16 = 1;
-const AAAA: u16 = 28;
 
 /// Names that a connect looks up at once: a small part of what the DNS engine has in flight.
 const LOOKUPS_AT_ONCE: usize = 32;
@@ -160,7 +157,7 @@ impl Work {
 
     /// Looks names up for their addresses, which come by [`learnt`](Self::learnt) as those of any answer do.
     pub(super) fn resolve_hosts(&mut self, names: &[DomainName]) {
-        let kinds = names.iter().flat_map(|name| [(name, A), (name, AAAA)]);
+        let kinds = names.iter().flat_map(|name| [(name, record_type::A), (name, record_type::AAAA)]);
         let lookups: Vec<_> = kinds.filter_map(|(name, kind)| self.dns.lookup(name, kind)).collect();
         let (inward, round) = (self.inward.clone(), self.round);
         self.reap();

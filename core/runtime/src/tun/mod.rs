@@ -20,8 +20,7 @@ use crate::pool::Pool;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub use device::{TunDevice, enable_offload, open};
 pub use queue::{
-    LONGEST_PACKET, PacketBatch, PacketQueue, QUEUE_BYTES, QUEUE_MEMORY, QUEUE_PACKETS, QueueError,
-    QueueInput, QueueOutput,
+    PacketBatch, PacketQueue, QUEUE_BYTES, QUEUE_MEMORY, QUEUE_PACKETS, QueueError, QueueInput, QueueOutput,
 };
 #[cfg(target_vendor = "apple")]
 pub use utun::{TunDevice, open};

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use input::QueueInput;
 pub use output::QueueOutput;
-pub use packets::LONGEST_PACKET;
+use packets::LONGEST_PACKET;
 
 /// Bytes that may wait in one direction: 20 ms at 100 Mbit/s, or 192 packets of the usual 1,280 bytes and their rest,
 /// and never less than the longest packet.

@@ -9,6 +9,7 @@ use weft_packet::Run;
 
 use super::packets::Packets;
 use super::{PacketBatch, QUEUE_BYTES, QUEUE_PACKETS, QUIET, QueueError};
+use crate::lock::lock;
 use crate::tun::{TunOffload, TunOutput};
 
 #[derive(Debug, Default)]
@@ -29,10 +30,6 @@ struct State {
     /// A future waits.
     futures: bool,
     closed: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {

@@ -3,7 +3,7 @@
 use super::QueueError;
 
 /// The longest IP packet in bytes, without IPv6's jumbograms (RFC 791, section 3.1; RFC 8200, section 3).
-pub const LONGEST_PACKET: usize = 65_535;
+pub(super) const LONGEST_PACKET: usize = 65_535;
 
 /// The lengths of the packets that `offsets` cuts out of `packets` bytes, once they are known to be sound.
 ///
