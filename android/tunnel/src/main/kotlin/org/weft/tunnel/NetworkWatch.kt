@@ -19,8 +19,6 @@ data class UnderlyingNetwork(
     /** Null: there is none. */
     val network: Network?,
     val info: NetworkInfo,
-    /** The network wants the user to sign in before it lets anything through. */
-    val captivePortal: Boolean,
 ) {
     companion object {
         val NONE =
@@ -36,7 +34,6 @@ data class UnderlyingNetwork(
                         metered = false,
                         privateDns = PrivateDns.Off,
                     ),
-                captivePortal = false,
             )
 
         internal fun of(
@@ -51,12 +48,11 @@ data class UnderlyingNetwork(
                     `interface` = link.interfaceName,
                     hasV4 = link.routes.any { it.isDefaultRoute && it.destination.address is Inet4Address },
                     hasV6 = link.routes.any { it.isDefaultRoute && it.destination.address is Inet6Address },
-                    // A link-local resolver carries its scope, which means nothing to anybody else.
-                    dnsServers = link.dnsServers.mapNotNull { it.hostAddress?.substringBefore('%') },
+                    // A resolver with a scope cannot be reached without it, and the core takes addresses alone.
+                    dnsServers = link.dnsServers.mapNotNull { it.hostAddress }.filterNot { '%' in it },
                     metered = !capabilities.hasCapability(NetworkCapabilities.NET_CAPABILITY_NOT_METERED),
                     privateDns = if (knowsPrivateDns()) privateDns(link) else PrivateDns.Off,
                 ),
-            captivePortal = capabilities.hasCapability(NetworkCapabilities.NET_CAPABILITY_CAPTIVE_PORTAL),
         )
 
         private fun knowsPrivateDns() = Build.VERSION.SDK_INT >= Build.VERSION_CODES.P

@@ -337,9 +337,20 @@ class Tunnel internal constructor(
             val kept = state.warnings.filterNot { it is TunnelWarning.PrivateDns }
             state.copy(warnings = (kept + listOfNotNull(strict?.let { TunnelWarning.PrivateDns(it.host) })).toSet())
         }
-        onCore {
-            it.networkChanged(network.info)
-            it.setCaptivePortal(network.captivePortal)
+        // A network that asks for a sign-in opens nothing, for any network can say so: it would get every name in clear.
+        onCore { it.networkChanged(network.info) }
+    }
+
+    /** What the core finds wrong counts as none, as it does at the start. */
+    private suspend fun takeManaged(reading: ManagedSettings.Reading) {
+        var fault = reading.fault
+        onCore { core ->
+            try {
+                core.setManaged(reading.config)
+            } catch (error: WeftException.InvalidInput) {
+                fault = error.detailText()
+                core.setManaged(null)
+            }
         }
     }
 

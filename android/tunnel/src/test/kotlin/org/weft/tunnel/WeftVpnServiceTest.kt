@@ -74,9 +74,12 @@ class WeftVpnServiceTest {
     }
 
     /** The device is registered with a gateway that nobody runs. */
-    private fun register(profile: String) {
+    private fun register(
+        profile: String,
+        registration: String = REGISTRATION,
+    ) {
         val options = application.tunnelOptions
-        val state = """{"registration":$REGISTRATION,"profile":$profile}"""
+        val state = """{"registration":$registration,"profile":$profile}"""
         SecretStore(File(options.folder, "secrets"), options.keys).store("state", state.toByteArray())
     }
 
@@ -105,6 +108,23 @@ class WeftVpnServiceTest {
         shadowOf(second).setThrowInStartForeground(SecurityException("not now"))
         second.onStartCommand(Intent(WeftVpnService.ACTION_CONNECT), 0, 2)
         eventually("the core knows") { "not now" in tunnel.state.value.status?.error?.text.orEmpty() }
+    }
+
+    /** It would get every name in clear, and any network can say that it wants one. */
+    @Test
+    fun aNetworkThatWantsASignInOpensNothing() {
+        register("{}", REGISTRATION.replace("\"dns\":\"system\"", DOH))
+        start(Intent(WeftVpnService.ACTION_CONNECT))
+        eventually("it connects") { tunnel.state.value.status?.state == State.CONNECTING }
+        val networks = TestNetworks(application)
+        // A network is dealt with before the next one is: the second one's warning says that the first has been.
+        for (id in 1..2) {
+            val host = "dns$id.example"
+            networks.use(TestNetworks.Description(id, portal = true, validated = false, privateDnsHost = host))
+            eventually("network $id is told") { TunnelWarning.PrivateDns(host) in tunnel.state.value.warnings }
+        }
+        val status = checkNotNull(runBlocking { tunnel.core().status() })
+        assertEquals(emptyList<String>(), status.warnings.filter { "portal" in it })
     }
 
     @Test
@@ -251,6 +271,8 @@ class WeftVpnServiceTest {
 
     private companion object {
         const val PATIENCE_NS = 30_000_000_000L
+        const val DOH =
+            """"dns":{"doh":{"name":"gateway.example","path":"/dns-query","inside":"100.64.0.1:443"}}"""
         val REGISTRATION =
             """
             {"id":"office","source":"imported","private_key":"qMqVhGHXzEsNPVsrCLbWYvhBlCzFTBWcPKaBJGdNC3c=",
