@@ -121,10 +121,18 @@ class MainActivity : ComponentActivity() {
     private fun askConsent() {
         when (val answer = view.tunnel.consent()) {
             Consent.Granted -> granted()
-            is Consent.Ask -> consent.launch(answer.intent)
+            is Consent.Ask -> ask(answer.intent)
             is Consent.Taken -> model.consentRefused(answer.packageName)
         }
     }
+
+    /** Some systems, such as those of televisions, lack the question. */
+    private fun ask(question: Intent) =
+        try {
+            consent.launch(question)
+        } catch (_: ActivityNotFoundException) {
+            model.consentRefused(null)
+        }
 
     private fun granted() {
         val ask =

@@ -69,6 +69,8 @@ class PlanBuilder(
     ) {
         val ways = destinations(routes)
         val out = destinations(excluded)
+        // A family that the system finds nothing of is blocked, which only a plan that leaves none of it out wants.
+        out.filter { (_, prefix) -> prefix == 0 }.forEach { (address, _) -> into.allowFamily(address) }
         if (api < Build.VERSION_CODES.TIRAMISU || out.size >= ways.size) {
             ways.forEach { (address, prefix) -> into.route(address, prefix) }
             return

@@ -5,6 +5,8 @@ import android.content.pm.PackageManager
 import android.net.IpPrefix
 import android.net.VpnService
 import android.os.Build
+import android.system.OsConstants
+import java.net.Inet4Address
 import java.net.InetAddress
 
 /** The system's own builder. Calls that the running system does not know are never made: see [PlanBuilder]. */
@@ -39,6 +41,10 @@ class SystemTunnelBuilder(
         prefix: Int,
     ) {
         builder.excludeRoute(IpPrefix(address, prefix))
+    }
+
+    override fun allowFamily(address: InetAddress) {
+        builder.allowFamily(if (address is Inet4Address) OsConstants.AF_INET else OsConstants.AF_INET6)
     }
 
     override fun dnsServer(address: InetAddress) {

@@ -28,6 +28,9 @@ interface TunnelBuilder {
         prefix: Int,
     )
 
+    /** Lets what is routed nowhere of the family of [address] go past the VPN; without it the system blocks it. */
+    fun allowFamily(address: InetAddress)
+
     fun dnsServer(address: InetAddress)
 
     fun searchDomain(domain: String)

@@ -26,6 +26,10 @@ class WeftVpnService : VpnService() {
     private val drawn = Any()
     private var shown = false
 
+    /** The newest start that came here; of a service that was only bound, what the system takes for any. */
+    @Volatile
+    private var lastStart = -1
+
     override fun onCreate() {
         super.onCreate()
         tunnel = Tunnel.of(this)
@@ -43,6 +47,7 @@ class WeftVpnService : VpnService() {
         flags: Int,
         startId: Int,
     ): Int {
+        lastStart = startId
         try {
             showForeground()
         } catch (error: IllegalStateException) {
@@ -79,14 +84,18 @@ class WeftVpnService : VpnService() {
 
     private fun refused(error: RuntimeException): Int {
         tunnel.refusedForeground(error)
-        stopSelf()
+        stopSelf(lastStart)
         return START_NOT_STICKY
     }
 
+    /**
+     * Not where another start is on its way here: the system kills an app whose service ends between
+     * startForegroundService and startForeground.
+     */
     private fun finish() {
         undraw()
         stopForeground(STOP_FOREGROUND_REMOVE)
-        stopSelf()
+        stopSelf(lastStart)
     }
 
     private fun undraw() {
@@ -119,7 +128,7 @@ class WeftVpnService : VpnService() {
             }
     }
 
-    @TargetApi(Build.VERSION_CODES.Q)
+    @TargetApi(Build.VERSION_CODES.UPSIDE_DOWN_CAKE)
     private fun startTyped(note: Notification) {
         startForeground(NOTIFICATION, note, ServiceInfo.FOREGROUND_SERVICE_TYPE_SYSTEM_EXEMPTED)
     }

@@ -66,6 +66,17 @@ class PlanBuilderTest {
     }
 
     @Test
+    fun aFamilyThatIsLeftOutWholeGoesPastTheTunnelAndNoOther() {
+        for (api in listOf(26, 35)) {
+            assertEquals(listOf("0:0:0:0:0:0:0:0"), put(Plans.include, api).of("family"))
+            assertEquals(emptyList<String>(), put(Plans.exclude, api).of("family"))
+            // IPv6 in neither list: the tunnel would carry it, and cannot.
+            val narrow = Plans.exclude.copy(routes = Plans.exclude.routes.dropLast(1))
+            assertEquals(emptyList<String>(), put(narrow, api).of("family"))
+        }
+    }
+
+    @Test
     fun beforeApi29NothingIsSaidOfMeteredness() =
         assertEquals(emptyList<String>(), put(Plans.exclude, 28).of("metered"))
 

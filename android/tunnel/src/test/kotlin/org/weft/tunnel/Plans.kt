@@ -85,6 +85,8 @@ class Recorder(
         prefix: Int,
     ) = note("exclude ${address.hostAddress}/$prefix")
 
+    override fun allowFamily(address: InetAddress) = note("family ${address.hostAddress}")
+
     override fun dnsServer(address: InetAddress) = note("dns ${address.hostAddress}")
 
     override fun searchDomain(domain: String) = note("search $domain")

@@ -51,6 +51,8 @@ data class Built(
     val disallowed: List<String>?,
     val metered: Boolean?,
     val blocking: Boolean,
+    /** Whether IPv6 that is routed nowhere goes past the VPN. */
+    val allowsV6: Boolean,
 )
 
 /** Gives a descriptor where the system would. */
@@ -102,6 +104,7 @@ class ShadowBuilder {
             disallowed = field(config, "disallowedApplications"),
             metered = if (RuntimeEnvironment.getApiLevel() >= 29) field(config, "isMetered") else null,
             blocking = ReflectionHelpers.getField(config, "blocking"),
+            allowsV6 = ReflectionHelpers.getField(config, "allowIPv6"),
         )
     }
 

@@ -57,6 +57,16 @@ class SystemTunnelBuilderTest {
     }
 
     @Test
+    fun whatIsLeftOutWholeIsNotBlocked() {
+        val four = Plans.network("172.16.0.2/32")
+        val include = Plans.include.copy(`interface` = Plans.include.`interface`!!.copy(addresses = listOf(four)))
+        val narrow = include.copy(dns = null)
+        assertEquals(true, establish(narrow).allowsV6)
+        val everything = Plans.exclude.routes.dropLast(1)
+        assertEquals(false, establish(narrow.copy(routes = everything, excludedRoutes = emptyList())).allowsV6)
+    }
+
+    @Test
     fun listsOfAppsReachTheSystem() {
         install("org.example.mail")
         val only = establish(Plans.exclude.copy(apps = AppRules.Only(listOf("org.example.mail", "org.example.gone"))))

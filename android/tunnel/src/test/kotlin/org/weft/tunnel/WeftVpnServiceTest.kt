@@ -127,6 +127,19 @@ class WeftVpnServiceTest {
         assertEquals(emptyList<String>(), status.warnings.filter { "portal" in it })
     }
 
+    /** Where another start is on its way, the system kills the app whose service ends without asking for it. */
+    @Test
+    fun theServiceEndsAfterTheStartThatItKnowsOfAndNoLaterOne() {
+        val service = Robolectric.buildService(WeftVpnService::class.java).create().get()
+        service.onStartCommand(null, 0, 7)
+        assertTrue(shadowOf(service).isStoppedBySelf)
+        assertEquals(7, shadowOf(service).stopSelfId)
+        val refused = Robolectric.buildService(WeftVpnService::class.java).create().get()
+        shadowOf(refused).setThrowInStartForeground(SecurityException("not now"))
+        refused.onStartCommand(Intent(WeftVpnService.ACTION_CONNECT), 0, 8)
+        assertEquals(8, shadowOf(refused).stopSelfId)
+    }
+
     @Test
     fun theCoreStartsDisconnectedAndUnregistered() {
         eventually("the core has said its state") { tunnel.state.value.status != null }
