@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use netlab::{End, Host, Lab, Switch};
 use weft_e2e::{GatewayServer, INNER_RESOLVER};
 
@@ -76,10 +76,23 @@ impl Field {
     }
 }
 
-/// What the core weighs as a library, as a sentence; nothing where it is not built.
+/// What the core weighs as a library, in a sentence.
 pub(crate) fn library_size() -> String {
-    let size =
-        weft_e2e::program("python/libweft_ffi.so").and_then(|library| Ok(fs::metadata(library)?.len()));
-    size.map(|bytes| format!("The core's library takes {:.1} MiB.", bytes as f64 / f64::from(1 << 20)))
-        .unwrap_or_default()
+    match stripped_size() {
+        Ok(bytes) => {
+            format!("The core's library takes {:.1} MiB stripped.", bytes as f64 / f64::from(1 << 20))
+        }
+        Err(error) => format!("The core's library was not weighed: {error:#}."),
+    }
+}
+
+/// Without the symbol table, which the build of an app takes off and cargo's release keeps for backtraces.
+fn stripped_size() -> Result<u64> {
+    let library = weft_e2e::program("python/libweft_ffi.so")?;
+    let stripped = library.with_extension("stripped");
+    let status = Command::new("strip").arg("-o").arg(&stripped).arg(&library).status().context("strip")?;
+    ensure!(status.success(), "strip: {status}");
+    let size = fs::metadata(&stripped)?.len();
+    fs::remove_file(&stripped)?;
+    Ok(size)
 }
