@@ -52,7 +52,7 @@ class ManagedConfigTest {
                 else -> sent.putString(entry.key, TEXTS.getValue(entry.key))
             }
         }
-        val read = checkNotNull(ManagedSettings.read(sent))
+        val read = checkNotNull(ManagedSettings.read(sent).config)
         assertEquals("https://gateway.example", read.url)
         assertEquals("t0k", read.token)
         assertEquals("5f1c".repeat(16), read.caFingerprint)
@@ -69,7 +69,8 @@ class ManagedConfigTest {
         val modes = offered.single { it.key == ManagedSettings.SERVICE_MODE }.choiceValues
         val read =
             modes.map { mode ->
-                ManagedSettings.read(Bundle().apply { putString(ManagedSettings.SERVICE_MODE, mode) })?.serviceMode
+                val sent = Bundle().apply { putString(ManagedSettings.SERVICE_MODE, mode) }
+                ManagedSettings.read(sent).config?.serviceMode
             }
         assertEquals(
             listOf(

@@ -2,6 +2,7 @@ package org.weft.app
 
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNull
+import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.weft.app.device.deviceState
 import org.weft.app.device.problem
@@ -89,6 +90,8 @@ class MappingTest {
             listOf(Warning.PrivateDns("dns.example"), Warning.Core("a line")),
             warned.connection().warnings,
         )
+        val managed = state(State.CONNECTED).copy(warnings = setOf(TunnelWarning.ManagedConfiguration("a key")))
+        assertTrue(Warning.ManagedConfiguration("a key") in managed.connection().warnings)
     }
 
     @Test

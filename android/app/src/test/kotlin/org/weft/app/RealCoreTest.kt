@@ -4,8 +4,10 @@ import android.Manifest
 import android.app.Activity
 import android.app.Application
 import android.content.Intent
+import android.content.RestrictionsManager
 import android.net.Uri
 import android.net.VpnService
+import android.os.Bundle
 import android.os.Looper
 import androidx.core.content.FileProvider
 import org.junit.After
@@ -137,6 +139,24 @@ class RealCoreTest {
         assertEquals(WeftVpnService::class.java.name, started.component?.className)
         assertEquals(WeftVpnService.ACTION_CONNECT, started.action)
         assertFalse(VpnService.SERVICE_INTERFACE == started.action)
+    }
+
+    @Test
+    fun aSystemThatCannotAskForConsentIsToldOfAndNoCrash() {
+        joined(application)
+        val stage = open()
+        stage.shows("Off")
+        ShadowVpnService.setPrepareResult(Intent("a page that this system lacks"))
+        shadowOf(application).checkActivities(true)
+        stage.tap("Connection")
+        stage.shows("Android has not been told that Weft may connect.", "Off")
+    }
+
+    @Test
+    fun aManagedConfigurationThatCannotBeIsSeenBeforeTheDeviceIsSetUp() {
+        val set = Bundle().apply { putString("switch_locked", "true") }
+        shadowOf(application.getSystemService(RestrictionsManager::class.java)).setApplicationRestrictions(set)
+        open().shows("Join your organisation", "counts as nothing set: switch_locked must be true or false")
     }
 
     @Test

@@ -12,14 +12,17 @@ import org.weft.core.SessionConfig
 import org.weft.core.WeftException
 
 /** What a session on this device starts with. */
-internal fun sessionConfig(context: Context): SessionConfig {
+internal fun sessionConfig(
+    context: Context,
+    managed: ManagedConfig?,
+): SessionConfig {
     val name = Settings.Global.getString(context.contentResolver, Settings.Global.DEVICE_NAME)
     val chromebook = context.packageManager.hasSystemFeature("org.chromium.arc")
     return SessionConfig(
         deviceName = name?.ifBlank { null } ?: Build.MODEL.ifBlank { "Android" },
         os = if (chromebook) "chromeos" else "android",
         osVersion = Build.VERSION.RELEASE,
-        managed = ManagedSettings.of(context),
+        managed = managed,
         dnsCacheBytes = null,
     )
 }
@@ -38,7 +41,7 @@ internal fun Session.carrier() =
 /** Tells when the administrator's configuration changes. */
 internal class ManagedWatch(
     private val context: Context,
-    private val changed: (ManagedConfig?) -> Unit,
+    private val changed: (ManagedSettings.Reading) -> Unit,
 ) {
     private val receiver =
         object : BroadcastReceiver() {

@@ -18,26 +18,43 @@ object ManagedSettings {
     const val ALLOWED_APPS = "allowed_apps"
     const val DISALLOWED_APPS = "disallowed_apps"
 
-    /** The configuration at this moment, or null where the device is not managed. */
-    fun of(context: Context): ManagedConfig? =
-        context.getSystemService(RestrictionsManager::class.java)?.applicationRestrictions?.let(::read)
+    /** What a configuration came to. One with a value that cannot be counts as none. */
+    class Reading(
+        /** Null: the device is not managed, or [fault] says why it counts as such. */
+        val config: ManagedConfig?,
+        /** The key and what it has to be, in a line for the user. */
+        val fault: String? = null,
+    )
 
-    /** A key that is missing, empty or of another type leaves its setting to the profile. */
-    fun read(bundle: Bundle): ManagedConfig? {
-        val config =
-            ManagedConfig(
-                url = text(bundle, URL),
-                token = text(bundle, TOKEN),
-                caFingerprint = text(bundle, CA_FINGERPRINT),
-                serviceMode = text(bundle, SERVICE_MODE)?.let(MODES::get),
-                switchLocked = flag(bundle, SWITCH_LOCKED),
-                autoConnect = minutes(bundle, AUTO_CONNECT),
-                supportUrl = text(bundle, SUPPORT_URL),
-                allowedApps = list(bundle, ALLOWED_APPS),
-                disallowedApps = list(bundle, DISALLOWED_APPS),
-            )
-        return config.takeIf { it != EMPTY }
-    }
+    private class Fault(
+        key: String,
+        wanted: String,
+    ) : Exception("$key must be $wanted")
+
+    /** The configuration at this moment. */
+    fun of(context: Context): Reading =
+        context.getSystemService(RestrictionsManager::class.java)?.applicationRestrictions?.let(::read) ?: Reading(null)
+
+    /** A key that is missing or empty leaves its setting to the profile. Keys that are not Weft's are left alone. */
+    fun read(bundle: Bundle): Reading =
+        try {
+            Reading(config(bundle).takeIf { it != EMPTY })
+        } catch (fault: Fault) {
+            Reading(null, fault.message)
+        }
+
+    private fun config(bundle: Bundle) =
+        ManagedConfig(
+            url = text(bundle, URL),
+            token = text(bundle, TOKEN),
+            caFingerprint = text(bundle, CA_FINGERPRINT),
+            serviceMode = mode(bundle, SERVICE_MODE),
+            switchLocked = flag(bundle, SWITCH_LOCKED),
+            autoConnect = minutes(bundle, AUTO_CONNECT),
+            supportUrl = text(bundle, SUPPORT_URL),
+            allowedApps = list(bundle, ALLOWED_APPS),
+            disallowedApps = list(bundle, DISALLOWED_APPS),
+        )
 
     @Suppress("DEPRECATION") // The typed getters log an error where the type differs; a bundle may hold any.
     private fun any(
@@ -48,24 +65,44 @@ object ManagedSettings {
     private fun text(
         bundle: Bundle,
         key: String,
-    ) = (any(bundle, key) as? String)?.trim()?.ifEmpty { null }
+    ): String? {
+        val value = any(bundle, key) ?: return null
+        return (value as? String ?: throw Fault(key, "text")).trim().ifEmpty { null }
+    }
+
+    private fun mode(
+        bundle: Bundle,
+        key: String,
+    ): ServiceMode? {
+        val name = text(bundle, key) ?: return null
+        return MODES[name] ?: throw Fault(key, "one of ${MODES.keys.joinToString()}")
+    }
 
     private fun flag(
         bundle: Bundle,
         key: String,
-    ) = any(bundle, key) as? Boolean
+    ): Boolean? {
+        val value = any(bundle, key) ?: return null
+        return value as? Boolean ?: throw Fault(key, "true or false")
+    }
 
     /** A number, its digits, or yes (as soon as may be) and no. */
     private fun minutes(
         bundle: Bundle,
         key: String,
-    ): UInt? =
-        when (val value = any(bundle, key)) {
-            is Int -> value.takeIf { it >= 0 }?.toUInt()
-            is String -> value.trim().toUIntOrNull()
-            is Boolean -> if (value) 1u else 0u
-            else -> null
-        }
+    ): UInt? {
+        val value = any(bundle, key) ?: return null
+        if (value is String && value.isBlank()) return null
+        val minutes =
+            when (value) {
+                is Int -> value
+                is String -> value.trim().toIntOrNull()
+                is Boolean -> if (value) 1 else 0
+                else -> null
+            }
+        if (minutes == null || minutes !in MINUTES) throw Fault(key, "${MINUTES.first} to ${MINUTES.last} minutes")
+        return minutes.toUInt()
+    }
 
     /** Names in one text, separated by commas or spaces, or a list of texts. */
     private fun list(
@@ -74,19 +111,24 @@ object ManagedSettings {
     ): List<String> {
         val values =
             when (val value = any(bundle, key)) {
+                null -> emptyList()
                 is String -> value.split(',', ' ', '\n')
-                is Array<*> -> value.filterIsInstance<String>()
-                else -> emptyList()
+                is Array<*> -> value.map { it as? String ?: throw Fault(key, APPS) }
+                else -> throw Fault(key, APPS)
             }
         return values.map(String::trim).filter(String::isNotEmpty).distinct()
     }
+
+    private const val APPS = "package names, separated by commas"
+
+    /** As the profile's own `auto_connect`; 0 = never. */
+    private val MINUTES = 0..1440
 
     private val MODES =
         mapOf(
             "traffic-and-dns" to ServiceMode.TRAFFIC_AND_DNS,
             "dns-only" to ServiceMode.DNS_ONLY,
             "traffic-only" to ServiceMode.TRAFFIC_ONLY,
-            "local-proxy" to ServiceMode.LOCAL_PROXY,
             "posture-only" to ServiceMode.POSTURE_ONLY,
         )
 

@@ -51,7 +51,8 @@ class Tunnel internal constructor(
     private val watch =
         NetworkWatch(context.getSystemService(ConnectivityManager::class.java)) { networks.trySend(it) }
     private val wake = WakeWatch(context) { scope.launch { onCore { it.woke() } } }
-    private val managed = ManagedWatch(context) { config -> scope.launch { onCore { it.setManaged(config) } } }
+    private val administered = Channel<ManagedSettings.Reading>(Channel.CONFLATED)
+    private val managed = ManagedWatch(context) { administered.trySend(it) }
     private val applier = PlanApplier(PlanBuilder(android.os.Build.VERSION.SDK_INT, context.packageName))
 
     @Volatile
@@ -68,7 +69,9 @@ class Tunnel internal constructor(
         scope.async {
             val secrets = SecretStore(File(options.folder, "secrets"), options.keys)
             val host = CoreHost(secrets, watch, { vpn }) { warn(TunnelWarning.StateLost) }
-            Session(sessionConfig(context), host)
+            val reading = ManagedSettings.of(context)
+            warnOfManaged(reading.fault)
+            Session(sessionConfig(context, reading.config), host)
         }
 
     init {
@@ -76,6 +79,7 @@ class Tunnel internal constructor(
         managed.start()
         scope.launch { follow() }
         scope.launch { for (network in networks) networkChanged(network) }
+        scope.launch { for (reading in administered) takeManaged(reading) }
     }
 
     /**
@@ -148,6 +152,7 @@ class Tunnel internal constructor(
         wake.stop()
         managed.stop()
         networks.close()
+        administered.close()
         runBlocking {
             runCatching { session.await() }.getOrNull()?.let {
                 it.shutdown()
@@ -352,7 +357,15 @@ class Tunnel internal constructor(
                 core.setManaged(null)
             }
         }
+        warnOfManaged(fault)
+        refresh()
     }
+
+    private fun warnOfManaged(fault: String?) =
+        mutable.update { state ->
+            val kept = state.warnings.filterNot { it is TunnelWarning.ManagedConfiguration }
+            state.copy(warnings = (kept + listOfNotNull(fault?.let(TunnelWarning::ManagedConfiguration))).toSet())
+        }
 
     /** The service goes when nobody wants the tunnel and nothing of it stands. */
     private fun finishWhereDown() {

@@ -66,6 +66,11 @@ sealed interface TunnelWarning {
         val packages: List<String>,
     ) : TunnelWarning
 
+    /** The administrator's configuration holds what cannot be, and counts as none. */
+    data class ManagedConfiguration(
+        val detail: String,
+    ) : TunnelWarning
+
     /** What was stored cannot be opened any more: the device has to be registered anew. */
     data object StateLost : TunnelWarning
 

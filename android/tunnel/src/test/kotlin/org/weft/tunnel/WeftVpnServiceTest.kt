@@ -4,8 +4,10 @@ import android.app.Application
 import android.app.NotificationManager
 import android.app.Service
 import android.content.Intent
+import android.content.RestrictionsManager
 import android.content.pm.ServiceInfo
 import android.net.VpnService
+import android.os.Bundle
 import android.os.Looper
 import kotlinx.coroutines.runBlocking
 import org.junit.After
@@ -138,6 +140,38 @@ class WeftVpnServiceTest {
         shadowOf(refused).setThrowInStartForeground(SecurityException("not now"))
         refused.onStartCommand(Intent(WeftVpnService.ACTION_CONNECT), 0, 8)
         assertEquals(8, shadowOf(refused).stopSelfId)
+    }
+
+    @Test
+    fun aManagedConfigurationThatCannotBeCountsAsNoneAndIsShown() {
+        register("{}")
+        manage { putString("switch_locked", "true") }
+        eventually("the first one is read") { faults().isNotEmpty() }
+        assertEquals(listOf("switch_locked must be true or false"), faults())
+        manage { putBoolean("switch_locked", true) }
+        eventually("it is locked") { tunnel.state.value.settings?.switchLocked == true && faults().isEmpty() }
+        manage {
+            putBoolean("switch_locked", true)
+            putString("support_url", "http://help.example")
+        }
+        eventually("the core's own word") { faults().singleOrNull()?.contains("support_url") == true }
+        eventually("it counts as none") { tunnel.state.value.settings?.switchLocked == false }
+        assertNull(tunnel.state.value.problem)
+        manage { putBoolean("switch_locked", true) }
+        eventually("it is locked") { tunnel.state.value.settings?.switchLocked == true && faults().isEmpty() }
+    }
+
+    private fun faults() =
+        tunnel.state.value.warnings
+            .filterIsInstance<TunnelWarning.ManagedConfiguration>()
+            .map { it.detail }
+
+    /** The administrator sets what is in the bundle, and nothing else. */
+    private fun manage(fill: Bundle.() -> Unit) {
+        val restrictions = application.getSystemService(RestrictionsManager::class.java)
+        shadowOf(restrictions).setApplicationRestrictions(Bundle().apply(fill))
+        application.sendBroadcast(Intent(Intent.ACTION_APPLICATION_RESTRICTIONS_CHANGED))
+        shadowOf(Looper.getMainLooper()).idle()
     }
 
     @Test

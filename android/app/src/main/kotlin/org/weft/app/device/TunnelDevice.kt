@@ -44,7 +44,7 @@ class TunnelDevice(
         }
 
     override fun managedInvitation(): Invitation? {
-        val managed = ManagedSettings.of(context) ?: return null
+        val managed = ManagedSettings.of(context).config ?: return null
         val url = managed.url ?: return null
         val token = managed.token ?: return null
         return Invitation(url, token, managed.caFingerprint, deviceName = null)

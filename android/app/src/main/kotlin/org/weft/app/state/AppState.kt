@@ -78,6 +78,11 @@ sealed interface Warning {
         val apps: List<String>,
     ) : Warning
 
+    /** The administrator's configuration of this app cannot be used. */
+    data class ManagedConfiguration(
+        val detail: String,
+    ) : Warning
+
     /** What was stored cannot be opened any more. */
     data object StateLost : Warning
 

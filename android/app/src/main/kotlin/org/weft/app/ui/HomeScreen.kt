@@ -69,6 +69,7 @@ private fun Welcome(
     actions: Actions,
 ) {
     connection.problem?.let { ProblemPanel(it) }
+    connection.warnings.forEach { WarningPanel(it, actions) }
     Panel {
         Text(
             stringResource(R.string.welcome),
