@@ -112,7 +112,7 @@ struct AppModelTests {
         await model.invite("weft://enrol#evil")
         #expect(model.invitation == invitation)
         #expect(model.fault?.kind == .otherLink)
-        #expect(Advice(model.fault!).title == "Another link was opened.")
+        #expect(model.fault.map { Advice($0).title } == "Another link was opened.")
         model.dismissInvitation()
         await model.invite("weft://enrol#evil")
         #expect(model.invitation == evil)
