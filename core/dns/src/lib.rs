@@ -26,7 +26,7 @@ mod tests;
 
 pub use config::{DEFAULT_CACHE_BYTES, DnsConfig, Upstream};
 pub use engine::{
-    ClientId, Engine, HOLD_DEADLINE, HoldId, Learnt, LearntAddress, MAX_IN_FLIGHT, MAX_LOG, MAX_QUERY,
+    ClientId, Engine, HOLD_DEADLINE, HoldId, Learnt, LearntAddress, MAX_IN_FLIGHT, MAX_LOGGED, MAX_QUERY,
     MAX_WAITERS, MAX_WAITING, Protocol, QUERY_DEADLINE, Request, RequestId, Taken, Target, UpstreamError,
     UpstreamErrorKind, Way,
 };

@@ -165,6 +165,17 @@ pub struct DnsLog {
     pub entries: Vec<DnsLogEntry>,
 }
 
+/// What is new in the DNS log, for whoever follows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DnsLogNews {
+    /// Whether the log is switched on.
+    pub on: bool,
+    /// How many entries came since the last news and are gone already: the log holds the newest alone.
+    pub missed: u64,
+    /// Those that are there, the oldest first.
+    pub entries: Vec<DnsLogEntry>,
+}
+
 /// What became of one name, and why: `weft dns query`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsLookup {

@@ -23,7 +23,7 @@ pub mod wg_quick;
 
 pub use calendar::Civil;
 pub use command::{Command, Event, PlanNumber};
-pub use dns::{DnsLog, DnsLogEntry, DnsLookup, DnsSource, DnsStats, ExtendedError};
+pub use dns::{DnsLog, DnsLogEntry, DnsLogNews, DnsLookup, DnsSource, DnsStats, ExtendedError};
 pub use domain::{DomainName, DomainNameError};
 pub use explain::{AddressExplanation, HostExplanation, Way};
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey, Secret};

@@ -176,6 +176,11 @@ pub(crate) enum Dns {
     ///
     /// Names are private: the log is off until somebody switches it on, is kept in memory alone, holds the newest
     /// queries, and is emptied when it is switched off or weftd ends.
+    ///
+    /// --follow goes on with each query as it is answered; with --json, one JSON object a line. While the log is off it
+    /// says so and waits. Where more comes than the reader takes, queries are left out, and it says how many.
+    ///
+    /// For example: weft dns log --on --follow
     Log {
         /// Switch it on
         #[arg(long, conflicts_with = "off")]
@@ -183,6 +188,12 @@ pub(crate) enum Dns {
         /// Switch it off, and forget what it holds
         #[arg(long)]
         off: bool,
+        /// Go on with each new query, until interrupted
+        #[arg(long, short, conflicts_with = "off")]
+        follow: bool,
+        /// How many queries to begin with
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 10, requires = "follow")]
+        lines: u32,
     },
     /// The names that private resolvers answer instead of the gateway (Local Domain Fallback)
     #[command(subcommand)]

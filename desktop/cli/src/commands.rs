@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::CommandFactory;
 use weft_ipc::{Client, ClientError, Request, Response};
-use weft_model::{Secret, State, Stats, Status};
+use weft_model::{DnsLogNews, Secret, State, Stats, Status};
 use zeroize::Zeroizing;
 
 use crate::args::{Args, Command, Counters, Dns, Fallback, Registration};
@@ -55,6 +55,10 @@ pub(crate) fn run(args: Args) -> Result<(), Fault> {
             }
             _ => Err(ClientError::Unexpected.into()),
         },
+        Command::Dns(Dns::Log { follow: true, on, lines, .. }) => {
+            let answer = if on { client.request(&Request::DnsLogFollow { entries: lines })? } else { answer };
+            follow_dns_log(client, answer, json)
+        }
         Command::Status { listen: true } | Command::Log { follow: true, .. } => {
             print(json, &answer)?;
             loop {
@@ -92,7 +96,8 @@ fn dns_request(dns: &Dns) -> Result<Request, Fault> {
     Ok(match dns {
         Dns::Stats => Request::Stats,
         Dns::Status => Request::DnsStatus,
-        Dns::Log { on, off } => Request::DnsLog { enable: (*on || *off).then_some(*on) },
+        Dns::Log { follow: true, on: false, lines, .. } => Request::DnsLogFollow { entries: *lines },
+        Dns::Log { on, off, .. } => Request::DnsLog { enable: (*on || *off).then_some(*on) },
         Dns::Fallback(Fallback::List) => Request::DnsFallback,
         Dns::Query { name, kind } => {
             let wrong = |error: &dyn std::fmt::Display| Fault::Usage(error.to_string());
@@ -167,11 +172,34 @@ fn print(json: bool, answer: &Response) -> Result<(), Fault> {
         Response::DnsStatus(status) => output::print(json, &**status, dns::status),
         Response::DnsFallback(fallback) => output::print(json, &**fallback, dns::fallback),
         Response::DnsLog(log) => output::print(json, &**log, dns::log),
-        Response::Stats(_) | Response::Diagnostics(_) | Response::DnsLookup(_) | Response::Failure(_) => {
+        Response::Stats(_)
+        | Response::Diagnostics(_)
+        | Response::DnsLookup(_)
+        | Response::DnsLogNews(_)
+        | Response::Failure(_) => {
             return Err(ClientError::Unexpected.into());
         }
     };
     Ok(printed?)
+}
+
+/// Prints what is new in the DNS log, until the daemon ends: the queries on the standard output, what is to be known of
+/// them on the error output.
+fn follow_dns_log(mut client: Client, first: Response, json: bool) -> Result<(), Fault> {
+    let (mut answer, mut was_on) = (first, true);
+    loop {
+        let Response::DnsLogNews(news) = answer else { return Err(ClientError::Unexpected.into()) };
+        let DnsLogNews { on, missed, entries } = *news;
+        if missed > 0 {
+            output::note(json, &format!("{missed} queries are not shown: too many came at once"));
+        }
+        entries.iter().try_for_each(|entry| output::print(json, entry, dns::log_entry))?;
+        if was_on && !on {
+            output::note(json, dns::FOLLOWED_LOG_IS_OFF);
+        }
+        was_on = on;
+        answer = client.next_response(None)?;
+    }
 }
 
 /// Watches the state until it is `state`. A state that the daemon cannot leave by itself ends the wait.

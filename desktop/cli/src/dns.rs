@@ -187,6 +187,9 @@ pub(crate) fn lookup(lookup: &DnsLookup) -> String {
     text
 }
 
+/// What to do where the log is off.
+pub(crate) const FOLLOWED_LOG_IS_OFF: &str = "the DNS log is off, since names are private; what is asked once `weft dns log --on` has switched it on is shown here";
+
 /// The log of names that were asked for.
 pub(crate) fn log(log: &DnsLog) -> String {
     let DnsLog { on, entries } = log;
@@ -201,7 +204,8 @@ pub(crate) fn log(log: &DnsLog) -> String {
     }
 }
 
-fn log_entry(entry: &DnsLogEntry) -> String {
+/// One line of the log.
+pub(crate) fn log_entry(entry: &DnsLogEntry) -> String {
     let DnsLogEntry { at, name, kind, source, rcode, micros, error } = entry;
     let stamp = time::stamp(unix_ms(*at));
     let mut text = format!("{stamp} {name} {kind} {rcode} {} by {source}", milliseconds(*micros));

@@ -26,3 +26,12 @@ pub(crate) fn success(json: bool, notes: &[String]) -> io::Result<()> {
         notes.iter().fold("Success".to_owned(), |text, note| format!("{text}\nNote: {note}"))
     })
 }
+
+/// Says what is worth knowing on the error output, beside what is asked for.
+pub(crate) fn note(json: bool, note: &str) {
+    if json {
+        eprintln!("{}", serde_json::json!({ "note": note }));
+    } else {
+        eprintln!("weft: {note}");
+    }
+}

@@ -9,7 +9,7 @@ use daemon::Daemon;
 use serde_json::{Value, json};
 use weft_ipc::{DnsFallback, DnsStatus, Failure, Request, Response};
 use weft_model::{
-    DnsLog, DnsLogEntry, DnsLookup, DnsSource, DnsStats, ExtendedError, Origin, Stats, UserError,
+    DnsLog, DnsLogEntry, DnsLogNews, DnsLookup, DnsSource, DnsStats, ExtendedError, Origin, Stats, UserError,
 };
 
 fn status() -> DnsStatus {
@@ -201,6 +201,57 @@ fn the_log_says_when_it_is_off_and_how_to_switch_it_on() {
 }
 
 #[test]
+fn the_log_is_followed_query_by_query() {
+    let entry = |name: &str| DnsLogEntry {
+        at: UNIX_EPOCH + Duration::from_millis(951_868_799_999),
+        name: name.into(),
+        kind: "A".into(),
+        source: DnsSource::Cache { stale: false },
+        rcode: "NOERROR".into(),
+        micros: 7,
+        error: None,
+    };
+    let news = move |on, missed, names: &[&str]| {
+        let entries = names.iter().copied().map(entry).collect();
+        Response::DnsLogNews(Box::new(DnsLogNews { on, missed, entries }))
+    };
+    let daemon = Daemon::start(move |request| match request {
+        Request::DnsLog { .. } => vec![Response::DnsLog(Box::default())],
+        Request::DnsLogFollow { .. } => vec![
+            news(false, 0, &[]),
+            news(true, 0, &["a.example"]),
+            news(true, 37, &["b.example", "c.example"]),
+            news(false, 0, &[]),
+            // Nobody reads on after this.
+            Response::Done,
+        ],
+        _ => Vec::new(),
+    });
+    let off = "the DNS log is off, since names are private; what is asked once `weft dns log --on` has switched it on \
+               is shown here";
+    let missed = "37 queries are not shown: too many came at once";
+    let unexpected = "weftd gave an answer that does not fit the request";
+    let ran = daemon.weft(&["dns", "log", "--follow"]);
+    let line = |name| format!("2000-02-29T23:59:59.999Z {name} A NOERROR 0.007 ms by the cache\n");
+    assert_eq!(ran.out, ["a.example", "b.example", "c.example"].map(line).concat());
+    assert_eq!(ran.err, [off, missed, off, unexpected].map(|text| format!("weft: {text}\n")).concat());
+
+    let ran = daemon.weft(&["dns", "log", "-f", "-n", "3", "--on", "--json"]);
+    let shown: Vec<DnsLogEntry> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(shown, ["a.example", "b.example", "c.example"].map(entry));
+    let notes: Vec<Value> = ran.err.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(notes[..3], [off, missed, off].map(|note| json!({ "note": note })));
+    let asked = [
+        Request::DnsLogFollow { entries: 10 },
+        Request::DnsLog { enable: Some(true) },
+        Request::DnsLogFollow { entries: 3 },
+    ];
+    assert_eq!(daemon.requests(), asked);
+    assert_eq!(daemon.weft(&["dns", "log", "--off", "--follow"]).code, 2);
+    assert_eq!(daemon.weft(&["dns", "log", "-n", "3"]).code, 2, "nothing is followed");
+}
+
+#[test]
 fn fallback_rules_are_listed_with_the_resolvers_they_use() {
     let fallback = DnsFallback {
         origin: Origin::NetworkPolicy,
@@ -235,7 +286,7 @@ fn the_help_teaches() {
     let cases: [(&[&str], &[&str]); 4] = [
         (&["dns", "--help"], &["stats", "status", "log", "fallback", "query", "flush"]),
         (&["dns", "query", "--help"], &["RFC 8914", "--type", "HTTPS", "For example:"]),
-        (&["dns", "log", "--help"], &["private", "--on", "--off"]),
+        (&["dns", "log", "--help"], &["private", "--on", "--off", "--follow", "--lines", "For example:"]),
         (&["dns", "fallback", "--help"], &["list"]),
     ];
     for (args, words) in cases {

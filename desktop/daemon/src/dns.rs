@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 use weft_ipc::{DnsFallback, DnsStatus, MAX_FRAME};
-use weft_model::{DnsLog, DnsLookup, DomainName, UserError};
+use weft_model::{DnsLog, DnsLogNews, DnsLookup, DomainName, UserError};
 
 use crate::applier::Applier;
 use crate::daemon::{self, Daemon};
@@ -48,6 +48,21 @@ pub(crate) async fn log(daemon: &Daemon, enable: Option<bool>) -> Result<DnsLog,
     Ok(log)
 }
 
+/// News in pieces of which each fits an answer.
+pub(crate) fn pieces(news: DnsLogNews) -> Vec<DnsLogNews> {
+    let DnsLogNews { on, mut missed, mut entries } = news;
+    let mut pieces = Vec::new();
+    loop {
+        let count = fitting(entries.iter()).max(1).min(entries.len());
+        let rest = entries.split_off(count);
+        pieces.push(DnsLogNews { on, missed: std::mem::take(&mut missed), entries });
+        if rest.is_empty() {
+            return pieces;
+        }
+        entries = rest;
+    }
+}
+
 fn system_resolvers(applier: &Applier) -> Vec<IpAddr> {
     applier.system_dns().unwrap_or_else(|error| {
         tracing::warn!("the system's resolvers cannot be read: {error}");
@@ -67,7 +82,31 @@ fn fitting<T: Serialize>(items: impl Iterator<Item = T>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use weft_model::{DnsLogEntry, DnsSource};
+
     use super::*;
+
+    #[test]
+    fn news_are_told_in_pieces_that_fit_and_what_was_missed_once() {
+        let entry = |name: &str| DnsLogEntry {
+            at: std::time::SystemTime::UNIX_EPOCH,
+            name: name.to_owned(),
+            kind: "A".to_owned(),
+            source: DnsSource::Doh,
+            rcode: "NOERROR".to_owned(),
+            micros: 1,
+            error: None,
+        };
+        let news = |missed, entries| DnsLogNews { on: true, missed, entries };
+        assert_eq!(pieces(news(3, Vec::new())), [news(3, Vec::new())]);
+        let long: Vec<_> = ["a", "b", "c"].map(|letter| entry(&letter.repeat(MAX_LIST / 2))).into();
+        let each: Vec<_> = [7, 0, 0].into_iter().zip(&long).collect();
+        let expected: Vec<_> =
+            each.into_iter().map(|(missed, one)| news(missed, vec![one.clone()])).collect();
+        assert_eq!(pieces(news(7, long)), expected);
+        let short = vec![entry("short"); 100];
+        assert_eq!(pieces(news(0, short.clone())), [news(0, short)]);
+    }
 
     #[test]
     fn what_does_not_fit_an_answer_is_left_out() {

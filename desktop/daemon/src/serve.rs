@@ -6,7 +6,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use weft_ipc::{Access, Connection, Failure, Listener, Permission, Request, Response, ServerError};
 
-use crate::daemon::Daemon;
+use crate::daemon::{self, Daemon};
 use crate::{diagnose, dns, enrol};
 
 /// The most connections at a time.
@@ -60,6 +60,7 @@ async fn converse(daemon: &Daemon, stream: UnixStream, access: &Access) -> Resul
         match request {
             Request::Subscribe => return stream_status(daemon, connection).await,
             Request::Log { lines, follow: true } => return stream_log(daemon, connection, lines).await,
+            Request::DnsLogFollow { entries } => return stream_dns_log(daemon, connection, entries).await,
             request => {
                 let answer = answer(daemon, request).await.unwrap_or_else(Response::Failure);
                 connection.send(&answer).await?;
@@ -106,6 +107,7 @@ async fn answer(daemon: &Daemon, request: Request) -> Result<Response, Failure> 
         Request::DnsLookup { name, kind } => {
             Response::DnsLookup(Box::new(dns::lookup(daemon, name, kind).await?))
         }
+        Request::DnsLogFollow { .. } => Response::DnsLog(Box::new(dns::log(daemon, None).await?)),
         Request::DnsLog { enable } => Response::DnsLog(Box::new(dns::log(daemon, enable).await?)),
         Request::DnsFlush => {
             daemon.session.dns_flush().await;
@@ -141,6 +143,26 @@ async fn stream_log(daemon: &Daemon, mut connection: Connection, lines: u32) -> 
         next = after;
         if !lines.is_empty() {
             connection.send(&Response::Log(lines)).await?;
+        }
+    }
+}
+
+async fn stream_dns_log(
+    daemon: &Daemon,
+    mut connection: Connection,
+    entries: u32,
+) -> Result<(), ServerError> {
+    let Some(mut log) = daemon.session.follow_dns_log(entries as usize).await else {
+        let ended = daemon::session_ended();
+        return connection.send(&Response::Failure(ended.into())).await;
+    };
+    loop {
+        let news = tokio::select! {
+            news = log.next() => news,
+            () = connection.gone() => return Ok(()),
+        };
+        for piece in dns::pieces(news) {
+            connection.send_patiently(&Response::DnsLogNews(Box::new(piece))).await?;
         }
     }
 }

@@ -120,8 +120,8 @@ impl Client {
         }
     }
 
-    /// The next response of a stream, which [`Request::Subscribe`] or [`Request::Log`] began; waits until `deadline`,
-    /// or for ever.
+    /// The next response of a stream, which [`Request::Subscribe`], [`Request::Log`] or [`Request::DnsLogFollow`]
+    /// began; waits until `deadline`, or for ever.
     ///
     /// # Errors
     /// A [`ClientError`]; [`ClientError::TimedOut`] leaves the stream as it was.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use weft_model::{
-    DnsLog, DnsLookup, DomainName, PublicKey, RegistrationSource, Secret, ServiceMode, Settings, Stats,
-    Status, UserError,
+    DnsLog, DnsLogNews, DnsLookup, DomainName, PublicKey, RegistrationSource, Secret, ServiceMode, Settings,
+    Stats, Status, UserError,
 };
 
 use crate::dns::{DnsFallback, DnsStatus};
@@ -110,6 +110,12 @@ pub enum Request {
         /// Switch it on or off first; off empties it.
         enable: Option<bool>,
     },
+    /// What the log of DNS queries holds, then what is new in it; a reader that is too slow misses entries, and is told
+    /// how many.
+    DnsLogFollow {
+        /// How many of the entries that are there, the newest.
+        entries: u32,
+    },
     /// Forget every DNS answer that is kept.
     DnsFlush,
 }
@@ -137,6 +143,7 @@ impl Request {
             | Self::DeleteRegistration
             | Self::DnsLookup { .. }
             | Self::DnsLog { .. }
+            | Self::DnsLogFollow { .. }
             | Self::DnsFlush => Permission::Write,
         }
     }
@@ -173,7 +180,7 @@ impl Request {
             Self::DnsStatus => "DNS status",
             Self::DnsFallback => "DNS fallback list",
             Self::DnsLookup { .. } => "DNS query",
-            Self::DnsLog { .. } => "DNS log",
+            Self::DnsLog { .. } | Self::DnsLogFollow { .. } => "DNS log",
             Self::DnsFlush => "DNS flush",
         }
     }
@@ -207,6 +214,8 @@ pub enum Response {
     DnsLookup(Box<DnsLookup>),
     /// The log of DNS queries; of what does not fit a frame, the newest.
     DnsLog(Box<DnsLog>),
+    /// What is new in the log of DNS queries.
+    DnsLogNews(Box<DnsLogNews>),
     /// It was not done.
     Failure(Failure),
 }

@@ -171,6 +171,15 @@ impl Connection {
         }
     }
 
+    /// Sends what a client follows, with no deadline: who stopped its program or scrolls back is to hear the rest later.
+    /// Only for streams that keep nothing for their clients but what they keep anyway.
+    ///
+    /// # Errors
+    /// The client is gone, or the response does not fit a frame.
+    pub async fn send_patiently(&mut self, response: &Response) -> Result<(), ServerError> {
+        Ok(self.stream.write_all(&frame::encode(response)?).await?)
+    }
+
     /// Waits until the client of a stream of responses is gone. It has nothing more to say, so a byte of it ends the
     /// connection as well.
     pub async fn gone(&mut self) {

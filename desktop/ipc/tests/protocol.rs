@@ -239,6 +239,7 @@ fn names_are_told_to_those_alone_who_may_change_the_device() {
         (Request::DnsFallback, Permission::Read),
         (Request::DnsLog { enable: None }, Permission::Write),
         (Request::DnsLog { enable: Some(true) }, Permission::Write),
+        (Request::DnsLogFollow { entries: 10 }, Permission::Write),
         (Request::DnsLookup { name: name(), kind: 1 }, Permission::Write),
         (Request::DnsFlush, Permission::Write),
     ];
@@ -287,4 +288,60 @@ fn every_answer_survives_the_way() {
         let text = serde_json::to_string(&Response::Failure(failure.clone())).unwrap();
         assert_eq!(serde_json::from_str::<Response>(&text).unwrap(), Response::Failure(failure), "{text}");
     }
+}
+
+/// What a reader that pauses is sent: more than a socket holds.
+fn long() -> Response {
+    Response::Noted(vec!["x".repeat(MAX_FRAME / 2)])
+}
+
+#[test]
+fn whoever_follows_may_pause_and_whoever_asked_may_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("weftd.sock");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = Listener::bind(&path, &for_us()).unwrap();
+        let clients = std::thread::spawn(move || [(); 2].map(|()| Client::connect(&path).unwrap()));
+        let mut connections = Vec::new();
+        for _ in 0..2 {
+            connections.push(Connection::open(listener.accept().await.unwrap(), &for_us()).await.unwrap());
+        }
+        let [mut follower, asker] = clients.join().unwrap();
+        let [following, asked] = &mut connections[..] else { panic!() };
+        let long = long();
+        let mut sending = std::pin::pin!(async {
+            for _ in 0..4 {
+                following.send_patiently(&long).await.unwrap();
+            }
+        });
+        let within_time = async { while asked.send(&long).await.is_ok() {} };
+        tokio::select! {
+            () = &mut sending => panic!("nobody reads"),
+            () = within_time => {}
+        }
+        let reading = std::thread::spawn(move || (0..4).all(|_| follower.next_response(None).is_ok()));
+        sending.await;
+        assert!(reading.join().unwrap());
+        drop(asker);
+    });
+}
+
+#[test]
+fn whoever_followed_and_went_away_is_noticed() {
+    let (client, daemon) = UnixStream::pair().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        daemon.set_nonblocking(true).unwrap();
+        (&client).write_all(&frame(r#"{"weft":1,"version":"0"}"#)).unwrap();
+        let stream = tokio::net::UnixStream::from_std(daemon).unwrap();
+        let mut connection = Connection::open(stream, &for_us()).await.unwrap();
+        let long = long();
+        let sending = async { while connection.send_patiently(&long).await.is_ok() {} };
+        let leaving = tokio::task::spawn_blocking(move || {
+            (&client).read_exact(&mut [0; 4096]).unwrap();
+        });
+        sending.await;
+        leaving.await.unwrap();
+    });
 }

@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use weft_model::{DNS_SELF_CHECK_NAME, DnsSource, DnsStats, DomainName};
+use weft_model::{DNS_SELF_CHECK_NAME, DnsLogEntry, DnsSource, DnsStats, DomainName};
 use weft_policy::{FallbackRules, HostRules, domains};
 
 use self::ask::{Ask, Waiter};
@@ -26,8 +26,8 @@ pub use self::types::{
     ClientId, HoldId, Learnt, LearntAddress, Protocol, Request, RequestId, Taken, Target, UpstreamError,
     UpstreamErrorKind, Way,
 };
-pub use self::watch::MAX_LOG;
-use self::watch::{Log, Traced};
+pub use self::watch::MAX_LOGGED;
+use self::watch::Traced;
 use crate::Entropy;
 use crate::cache::{Cache, Lookup, Origin};
 use crate::config::{DnsConfig, Upstream};
@@ -62,7 +62,8 @@ enum Timer {
 ///
 /// After any `handle_*` call, and any that says so, poll [`poll_answer`](Self::poll_answer),
 /// [`poll_learnt`](Self::poll_learnt), [`poll_request`](Self::poll_request),
-/// [`poll_cancelled`](Self::poll_cancelled) and [`poll_timeout`](Self::poll_timeout).
+/// [`poll_cancelled`](Self::poll_cancelled), [`poll_timeout`](Self::poll_timeout) and, while the log is on,
+/// [`poll_logged`](Self::poll_logged).
 pub struct Engine {
     config: DnsConfig,
     rules: FallbackRules,
@@ -94,7 +95,8 @@ pub struct Engine {
     answers: VecDeque<(ClientId, Vec<u8>)>,
     learnt: VecDeque<Learnt>,
     traced: VecDeque<Traced>,
-    log: Option<Log>,
+    /// What is to be told while the log is on.
+    log: Option<VecDeque<DnsLogEntry>>,
     stats: DnsStats,
 }
 

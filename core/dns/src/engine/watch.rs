@@ -1,27 +1,19 @@
 //! What people are told: the log, and what became of one look-up.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use weft_model::{DnsLogEntry, DnsLookup, DnsSource, ExtendedError};
 
-use super::Engine;
 use super::hold::matching;
 use super::types::ClientId;
+use super::{Engine, MAX_WAITING};
 use crate::message::{self, RecordType, ResponseCode};
 
-/// The most entries of the log; the oldest goes for a new one. At usual lengths (150 bytes) they take 75 KiB.
-pub const MAX_LOG: usize = 512;
+/// The most entries of the log that wait to be told; the oldest goes for a new one. No call answers more than all who
+/// wait, so that whoever polls after each loses none. At usual lengths (150 bytes) they take 600 KiB.
+pub const MAX_LOGGED: usize = MAX_WAITING;
 /// The most clients that are traced at once: look-ups of people.
 const MAX_TRACED: usize = 16;
-
-/// The log while it is on.
-pub(super) struct Log {
-    entries: VecDeque<DnsLogEntry>,
-    /// The time of day at a moment.
-    wall: SystemTime,
-    at: Instant,
-}
 
 /// A client whose query is watched.
 pub(super) struct Traced {
@@ -30,19 +22,15 @@ pub(super) struct Traced {
 }
 
 impl Engine {
-    /// Switches the log on or off; off empties it. `wall` is the time of day at `now`.
-    pub fn set_log(&mut self, on: bool, wall: SystemTime, now: Instant) {
-        self.log = match (on, self.log.take()) {
-            (false, _) => None,
-            (true, Some(log)) => Some(Log { wall, at: now, ..log }),
-            (true, None) => Some(Log { entries: VecDeque::new(), wall, at: now }),
-        };
+    /// Switches the log on or off; off forgets what was not told yet.
+    pub fn set_log(&mut self, on: bool) {
+        self.log = on.then(|| self.log.take().unwrap_or_default());
     }
 
-    /// The log, the oldest entry first; empty while it is off.
-    #[must_use]
-    pub fn log(&self) -> Vec<DnsLogEntry> {
-        self.log.as_ref().map(|log| log.entries.iter().cloned().collect()).unwrap_or_default()
+    /// The next entry of the log, the oldest first, each told once; none while it is off. `wall` is the time of day,
+    /// and the entry's.
+    pub fn poll_logged(&mut self, wall: SystemTime) -> Option<DnsLogEntry> {
+        Some(DnsLogEntry { at: wall, ..self.log.as_mut()?.pop_front()? })
     }
 
     /// Remembers who answers the query that `client` is about to ask, for [`lookup_of`](Self::lookup_of). Of many at
@@ -91,11 +79,12 @@ impl Engine {
         if let Some(log) = &mut self.log
             && let Ok(question) = message::question(answer)
         {
-            if log.entries.len() >= MAX_LOG {
-                log.entries.pop_front();
+            if log.len() >= MAX_LOGGED {
+                log.pop_front();
             }
-            log.entries.push_back(DnsLogEntry {
-                at: log.wall + now.saturating_duration_since(log.at),
+            log.push_back(DnsLogEntry {
+                // Whoever polls says when it is.
+                at: SystemTime::UNIX_EPOCH,
                 name: question.name.to_string(),
                 kind: RecordType(question.kind).to_string(),
                 source: source.clone(),

@@ -4,12 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{RData, RecordType};
-use weft_model::{DnsSource, ExtendedError};
+use weft_model::{DnsLogEntry, DnsSource, ExtendedError};
 
 use super::bytes;
 use super::lab::{Lab, addresses, alias, config, ip, record, reply, reply_with};
 use super::{address, query, with_edns};
-use crate::{ClientId, DnsConfig, HostsFile, MAX_LOG, Protocol, Target, UpstreamErrorKind, Way, message};
+use crate::{ClientId, DnsConfig, HostsFile, MAX_LOGGED, Protocol, Target, UpstreamErrorKind, Way, message};
 
 #[test]
 fn the_hosts_file_answers_for_its_names_and_for_them_alone() {
@@ -115,15 +115,20 @@ fn a_look_up_says_who_answered_and_which_entry_matched() {
     }
 }
 
+fn logged(lab: &mut Lab, wall: SystemTime) -> Vec<DnsLogEntry> {
+    std::iter::from_fn(|| lab.engine.poll_logged(wall)).collect()
+}
+
 #[test]
-fn the_log_is_off_bounded_and_emptied() {
+fn the_log_is_off_bounded_and_told_once() {
     let mut lab = Lab::new(config());
     let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
     lab.ask("secret.example.", RecordType::A);
-    assert!(lab.engine.log().is_empty());
     lab.engine.flush(lab.now);
     lab.requests();
-    lab.engine.set_log(true, wall, lab.now);
+    assert_eq!(lab.engine.poll_logged(wall), None);
+    lab.engine.set_log(true);
+    assert_eq!(lab.engine.poll_logged(wall), None, "what was asked before stays untold");
     lab.pass(Duration::from_secs(2));
     lab.ask("A.example.", RecordType::A);
     let request = lab.request();
@@ -133,7 +138,7 @@ fn the_log_is_off_bounded_and_emptied() {
     lab.ask_with_edns("b.example.", RecordType::TXT);
     let request = lab.request();
     lab.fail(&request, UpstreamErrorKind::TimedOut);
-    let log = lab.engine.log();
+    let log = logged(&mut lab, wall);
     let told: Vec<_> = log
         .iter()
         .map(|entry| {
@@ -148,23 +153,28 @@ fn the_log_is_off_bounded_and_emptied() {
             ("b.example", "TXT", &DnsSource::Doh, "SERVFAIL", 0),
         ]
     );
-    assert_eq!(log[0].at, wall + Duration::from_millis(2030));
+    assert!(log.iter().all(|entry| entry.at == wall));
     assert_eq!(log[2].error.as_ref().unwrap().code, 22);
-    for _ in 0..MAX_LOG {
+    assert!(logged(&mut lab, wall).is_empty(), "each is told once");
+    lab.ask("c.example.", RecordType::A);
+    lab.engine.flush(lab.now);
+    for _ in 0..MAX_LOGGED {
         lab.ask("a.example.", RecordType::A);
     }
-    let log = lab.engine.log();
-    assert_eq!(log.len(), MAX_LOG);
+    lab.engine.set_log(true);
+    let log = logged(&mut lab, wall);
+    assert_eq!(log.len(), MAX_LOGGED);
     assert!(log.iter().all(|entry| entry.name == "a.example"), "the oldest goes first");
-    lab.engine.set_log(false, wall, lab.now);
-    lab.engine.set_log(true, wall, lab.now);
-    assert!(lab.engine.log().is_empty());
+    lab.ask("a.example.", RecordType::A);
+    lab.engine.set_log(false);
+    lab.engine.set_log(true);
+    assert!(logged(&mut lab, wall).is_empty());
 }
 
 #[test]
 fn the_log_says_why_to_whoever_asks_without_edns() {
     let mut lab = Lab::new(DnsConfig { hosts: vec!["exact.example".parse().unwrap()], ..config() });
-    lab.engine.set_log(true, SystemTime::UNIX_EPOCH, lab.now);
+    lab.engine.set_log(true);
     let failed = lab.ask("a.example.", RecordType::A);
     let request = lab.request();
     lab.fail(&request, UpstreamErrorKind::TimedOut);
@@ -185,8 +195,8 @@ fn the_log_says_why_to_whoever_asks_without_edns() {
         }
         assert!(lab.answer(client).edns.is_none(), "it did not ask by EDNS");
     }
-    let codes: Vec<_> =
-        lab.engine.log().into_iter().map(|entry| entry.error.map(|error| error.code)).collect();
+    let log = logged(&mut lab, SystemTime::UNIX_EPOCH);
+    let codes: Vec<_> = log.into_iter().map(|entry| entry.error.map(|error| error.code)).collect();
     let told = Some(message::info_code::PROHIBITED);
     assert_eq!(codes, [Some(message::info_code::NO_REACHABLE_AUTHORITY), told, told]);
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use weft_dns::{ClientId, DnsConfig, Engine, Learnt, MAX_IN_FLIGHT, Protocol, Request, RequestId, Taken};
@@ -12,6 +12,7 @@ use weft_model::DnsStats;
 
 use super::entropy::SystemIds;
 use super::hosts::Hosts;
+use super::log::DnsLogRing;
 use super::packet::Reply;
 use super::resolve::Resolve;
 use super::sleep::{Sleep, asleep};
@@ -65,6 +66,8 @@ pub(super) struct State {
     next_client: u64,
     errands: Errands,
     learnt: VecDeque<Learnt>,
+    /// Where it is written down what became of queries, while that is wanted.
+    log: Option<DnsLogRing>,
 }
 
 /// What [`drive`](super::drive::drive) is to do.
@@ -106,6 +109,11 @@ impl State {
         }
     }
 
+    pub(super) fn set_log(&mut self, log: Option<DnsLogRing>) {
+        self.engine.set_log(log.is_some());
+        self.log = log;
+    }
+
     /// Takes what the engine wants done.
     fn settle(&mut self) -> Settled {
         let mut settled = Settled::default();
@@ -136,6 +144,11 @@ impl State {
             self.errands.deadline = Some(deadline);
             settled.wakes = true;
         }
+        if let Some(log) = &self.log
+            && log.push(std::iter::from_fn(|| self.engine.poll_logged(SystemTime::now())))
+        {
+            settled.log = Some(log.clone());
+        }
         settled
     }
 }
@@ -146,6 +159,8 @@ struct Settled {
     answers: Vec<(Client, Vec<u8>)>,
     wakes: bool,
     learnt: bool,
+    /// Whoever follows it is to be told.
+    log: Option<DnsLogRing>,
 }
 
 impl Core {
@@ -161,6 +176,7 @@ impl Core {
             next_client: 0,
             errands: Errands::default(),
             learnt: VecDeque::new(),
+            log: None,
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -235,6 +251,9 @@ impl Core {
         }
         if settled.learnt {
             self.learnt.notify_waiters();
+        }
+        if let Some(log) = settled.log {
+            log.tell();
         }
         for (client, answer) in settled.answers {
             client.answer(answer);

@@ -15,6 +15,7 @@ mod core;
 mod drive;
 mod entropy;
 mod hosts;
+mod log;
 mod lookup;
 mod packet;
 mod port;
@@ -30,15 +31,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use weft_dns::{DnsConfig, HoldId, Learnt};
-use weft_model::{DnsLogEntry, DnsLookup, DnsStats, DomainName};
+use weft_model::{DnsLookup, DnsStats, DomainName};
 
 use self::connections::Connections;
 use self::core::Core;
+pub use self::log::{DnsLogReader, DnsLogRing};
 pub use self::packet::{PacketConfig, PacketFront, PacketSink};
 pub(crate) use self::port::PacketPort;
 pub use self::resolve::{Resolve, Resolvers, Resolving};
@@ -191,15 +193,9 @@ impl DnsProxy {
         self.core.stats()
     }
 
-    /// Switches the log on or off; off empties it.
-    pub fn set_log(&self, on: bool) {
-        self.core.with(|state, now| state.engine.set_log(on, SystemTime::now(), now));
-    }
-
-    /// The log, the oldest entry first; empty while it is off.
-    #[must_use]
-    pub fn log(&self) -> Vec<DnsLogEntry> {
-        self.core.with(|state, _| state.engine.log())
+    /// Writes down what is asked from now on, or nothing.
+    pub fn set_log(&self, log: Option<DnsLogRing>) {
+        self.core.with(|state, _| state.set_log(log));
     }
 
     /// Asks for a name by the way that any query takes, and says what became of it. None where the proxy stops

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use weft_dns::{DnsConfig, HoldId, Learnt, Upstream};
 use weft_engine::DnsService;
-use weft_model::{DnsLog, DnsLookup, DnsStats, DnsUpstream, DohEndpoint, DomainName, Registration, Secret};
+use weft_model::{DnsLookup, DnsStats, DnsUpstream, DohEndpoint, DomainName, Registration, Secret};
 use weft_policy::VerdictSnapshot;
 
 use super::SessionConfig;
-use crate::dns_front::{DnsProxy, PacketConfig, PacketFront, PacketPort, Resolvers};
+use crate::dns_front::{DnsLogRing, DnsProxy, PacketConfig, PacketFront, PacketPort, Resolvers};
 use crate::doh::{Dial, DohClient, DohConfig, Inside, Outside};
 use crate::flows::TunnelNet;
 use crate::sockets::SocketFactory;
@@ -31,8 +31,7 @@ pub(super) struct DnsSlot {
     cache_bytes: usize,
     snapshot: Arc<ArcSwap<VerdictSnapshot>>,
     portal: Option<Instant>,
-    /// The log is on, whether or not there is a proxy that keeps one.
-    logs: bool,
+    log: DnsLogRing,
     running: Option<Running>,
 }
 
@@ -61,7 +60,7 @@ impl DnsSlot {
             cache_bytes: dns_cache_bytes,
             snapshot: Arc::default(),
             portal: None,
-            logs: false,
+            log: DnsLogRing::default(),
             running: None,
         }
     }
@@ -122,7 +121,7 @@ impl DnsSlot {
                     .map_err(|error| error.to_string())?;
                 proxy.set_hosts_file(self.hosts_file.clone());
                 proxy.set_portal(self.portal);
-                proxy.set_log(self.logs);
+                proxy.set_log(self.log.read().on.then(|| self.log.clone()));
                 let front = self.front(&proxy)?;
                 Running { proxy, service, config, resolvers, doh, _front: front }
             }
@@ -188,16 +187,15 @@ impl DnsSlot {
         }
     }
 
-    /// The log, after it was switched on or off where `on` says so.
-    pub(super) fn log(&mut self, on: Option<bool>) -> DnsLog {
-        if let Some(on) = on.filter(|on| *on != self.logs) {
-            self.logs = on;
+    /// The log, after it was switched on or off where `on` says so. It outlives the proxy.
+    pub(super) fn log(&self, on: Option<bool>) -> &DnsLogRing {
+        if let Some(on) = on {
             if let Some(running) = &self.running {
-                running.proxy.set_log(on);
+                running.proxy.set_log(on.then(|| self.log.clone()));
             }
+            self.log.set(on);
         }
-        let entries = self.running.as_ref().map(|running| running.proxy.log()).unwrap_or_default();
-        DnsLog { on: self.logs, entries }
+        &self.log
     }
 
     /// Asks the proxy as a program would; none where it does not run.

@@ -17,6 +17,7 @@ use super::events::Events;
 use super::tunnel::{DeviceInbox, TunnelSlot};
 use super::work::Work;
 use super::{Host, SessionConfig};
+use crate::dns_front::DnsLogReader;
 use crate::dns_front::sleep::{Sleep, asleep};
 use crate::transport_maker::transport_maker;
 
@@ -38,6 +39,7 @@ pub(super) enum Inward {
     Stats(oneshot::Sender<Stats>),
     DnsLookup(DomainName, u16, oneshot::Sender<Result<DnsLookup, UserError>>),
     DnsLog(Option<bool>, oneshot::Sender<DnsLog>),
+    FollowDnsLog(usize, oneshot::Sender<DnsLogReader>),
     DnsFlush(oneshot::Sender<()>),
     Portal(bool),
     /// A check has ended. The number tells it from one that was asked for before.
@@ -205,7 +207,8 @@ impl Driver {
             Inward::Settings(answer) => drop(answer.send(self.engine.settings().clone())),
             Inward::Stats(answer) => drop(answer.send(self.stats(now))),
             Inward::DnsLookup(name, kind, answer) => self.work.dns_lookup(name, kind, answer),
-            Inward::DnsLog(on, answer) => drop(answer.send(self.work.dns_log(on))),
+            Inward::DnsLog(on, answer) => drop(answer.send(self.work.dns_log(on).read())),
+            Inward::FollowDnsLog(count, answer) => drop(answer.send(self.work.dns_log(None).follow(count))),
             Inward::DnsFlush(answer) => {
                 self.work.flush_dns();
                 let _gone = answer.send(());

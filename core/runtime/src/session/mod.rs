@@ -30,6 +30,7 @@ use self::driver::{Driver, Inward};
 use self::events::Events;
 use self::tunnel::{Device, DeviceInbox};
 use crate::data_plane;
+pub use crate::dns_front::DnsLogReader;
 use crate::panic::panic_message;
 use crate::tun::{self, PacketQueue, QUEUE_MEMORY};
 
@@ -261,6 +262,12 @@ impl Session {
     /// once the session has stopped.
     pub async fn dns_log(&self, on: Option<bool>) -> Option<DnsLog> {
         self.ask(|answer| Inward::DnsLog(on, answer)).await
+    }
+
+    /// Follows the log of DNS queries from its newest `count` entries on, whether it is on or not. None once the session
+    /// has stopped.
+    pub async fn follow_dns_log(&self, count: usize) -> Option<DnsLogReader> {
+        self.ask(|answer| Inward::FollowDnsLog(count, answer)).await
     }
 
     /// Forgets every DNS answer that is kept.

@@ -10,14 +10,14 @@ use tokio::task::JoinSet;
 use weft_dns::Learnt;
 use weft_dns::message::record_type;
 use weft_engine::{Check, DnsService, Fetched};
-use weft_model::{CheckEndpoints, DnsLog, DnsLookup, DnsStats, DomainName, Registration, UserError};
+use weft_model::{CheckEndpoints, DnsLookup, DnsStats, DomainName, Registration, UserError};
 use weft_policy::VerdictSnapshot;
 
 use super::dns::DnsSlot;
 use super::driver::Inward;
 use super::{Host, SessionConfig};
 use crate::checks;
-use crate::dns_front::PacketPort;
+use crate::dns_front::{DnsLogRing, PacketPort};
 use crate::flows::TunnelNet;
 use crate::orchestration;
 use crate::sockets::{Protect, SocketFactory};
@@ -133,7 +133,7 @@ impl Work {
         self.dns.forget();
     }
 
-    pub(super) fn dns_log(&mut self, on: Option<bool>) -> DnsLog {
+    pub(super) fn dns_log(&self, on: Option<bool>) -> &DnsLogRing {
         self.dns.log(on)
     }
 

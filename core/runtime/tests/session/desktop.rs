@@ -161,8 +161,11 @@ fn other_names_wait_for_no_plan_and_a_look_up_says_who_answered() {
         assert!(log.on && log.entries.is_empty());
         device.asks("a.in.corp")?;
         assert_eq!(device.answered()?, (0, 1));
-        let log = device.session.dns_log(None).await.context("stopped")?;
-        assert_eq!(log.entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["a.in.corp"]);
+        let names = async || -> Result<Vec<String>> {
+            let log = device.session.dns_log(None).await.context("stopped")?;
+            Ok(log.entries.into_iter().map(|entry| entry.name).collect())
+        };
+        assert_eq!(names().await?, ["a.in.corp"]);
 
         device.session.dns_flush().await;
         let lookup = device.session.dns_lookup("a.in.corp".parse()?, A).await?;
@@ -177,7 +180,15 @@ fn other_names_wait_for_no_plan_and_a_look_up_says_who_answered() {
         device.session.acknowledge(plan.number, Ok(())).await;
         device.reaches(State::Disconnected).await?;
         assert!(device.session.dns_lookup("a.in.corp".parse()?, A).await.is_err());
-        assert!(device.session.dns_log(None).await.context("stopped")?.on, "the switch outlives the proxy");
+        assert_eq!(names().await?, ["a.in.corp", "a.in.corp"], "the log outlives the proxy");
+        device.connect().await?;
+        device.asks("b.in.corp")?;
+        assert_eq!(device.answered()?, (0, 1));
+        assert_eq!(names().await?[2..], ["b.in.corp"], "so does the switch");
+        device.session.dns_log(Some(false)).await.context("stopped")?;
+        device.asks("c.in.corp")?;
+        assert_eq!(device.answered()?, (0, 1));
+        assert!(names().await?.is_empty());
         Ok(())
     });
 }
