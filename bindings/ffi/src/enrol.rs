@@ -75,6 +75,12 @@ pub(crate) async fn register(
     Ok((registration, profile))
 }
 
+/// Whether the gateway has revoked the device: what it holds then is good for nothing, and keeps nobody from a fresh start.
+pub(crate) async fn is_revoked(sockets: &SocketFactory, registration: &Registration) -> bool {
+    let asked = tokio::time::timeout(TELL_WITHIN, orchestration::is_revoked(sockets, registration)).await;
+    asked.unwrap_or(false)
+}
+
 /// Tells the gateway that the device leaves; what kept it from hearing, for the user.
 pub(crate) async fn tell(sockets: &SocketFactory, registration: &Registration) -> Option<String> {
     if registration.source != RegistrationSource::Orchestrated {

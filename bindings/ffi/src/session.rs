@@ -95,8 +95,8 @@ impl Session {
         self.guard(async { Ok(self.inner.core()?.command(command).await?) }).await
     }
 
-    /// Registers the device with a gateway and stores that by the host, under the name "state". Takes a minute at
-    /// most. It goes on where the future is dropped, and ends with the session.
+    /// Registers the device with a gateway and stores that by the host, under the name "state". What a gateway has revoked
+    /// is replaced. Takes a minute at most. It goes on where the future is dropped, and ends with the session.
     ///
     /// # Errors
     /// [`WeftError::AlreadyRegistered`], [`WeftError::WrongOrder`] while another one is under way,
@@ -111,8 +111,8 @@ impl Session {
     /// dropped, and ends with the session.
     ///
     /// # Errors
-    /// [`WeftError::NotRegistered`], [`WeftError::Forbidden`] where the administrator does not let users leave,
-    /// [`WeftError::WrongOrder`] while an enrolment is under way, [`WeftError::Host`] where the host fails to remove
+    /// [`WeftError::NotRegistered`], [`WeftError::Forbidden`] where the administrator does not let users leave and has not
+    /// revoked the device, [`WeftError::WrongOrder`] while an enrolment is under way, [`WeftError::Host`] where the host fails to remove
     /// what it stored (the device is left all the same), [`WeftError::Closed`].
     pub async fn leave(&self) -> Result<(), WeftError> {
         self.guard(self.inner.leave()).await

@@ -308,7 +308,7 @@ impl Engine {
         }
         if self.registration.is_none() && self.phase != Phase::Disconnected {
             self.wind_down(now);
-        } else if self.phase.is_active() && restarts {
+        } else if self.phase.is_active() && restarts || self.phase == Phase::Unable && replaced {
             self.clear_problem();
             match switches && answered && !replaced && self.serves_dns() {
                 true => self.switch(now),
@@ -321,6 +321,8 @@ impl Engine {
             // What is blocked is what the settings of now tunnel.
             self.propose_again(now);
             self.follow_front();
+        } else if replaced {
+            self.clear_problem();
         }
     }
 

@@ -422,6 +422,24 @@ fn a_revoked_device_stays_blocked() {
 }
 
 #[test]
+fn a_revoked_device_that_is_registered_anew_connects_again() {
+    let mut bench = Bench::connected(Profile::default());
+    bench.engine.handle_profile(Fetched::Revoked, bench.now);
+    bench.seen();
+    let anew = Registration { id: "another".to_owned(), ..registration() };
+    bench.engine.set_registration(Some((anew, None)), bench.now);
+    assert_eq!(bench.state(), State::Connecting);
+    let blocked = bench.seen();
+    assert!(matches!(blocked.plans[0].firewall, FirewallPlan::Enforced { .. }), "nothing leaves meanwhile");
+    bench.acknowledge(&blocked);
+    bench.up();
+    bench.prove();
+    let seen = bench.seen();
+    bench.acknowledge(&seen);
+    assert_eq!((bench.state(), bench.reason()), (State::Connected, Reason::Healthy));
+}
+
+#[test]
 fn a_registration_that_goes_takes_everything_down() {
     let mut bench = Bench::connected(Profile::default());
     bench.engine.set_registration(None, bench.now);

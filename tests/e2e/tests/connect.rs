@@ -218,10 +218,7 @@ fn two_devices_with_one_address_each_get_their_own_replies() {
 fn a_revoked_device_is_cut_off_and_stays_blocked() {
     netlab::run(|lab| {
         let setup = Setup::connected(lab, EXCLUDE)?;
-        let devices = setup.gateway.command(&["device", "list", "--json"])?.stdout;
-        let devices: serde_json::Value = serde_json::from_str(&devices)?;
-        let id = devices[0]["id"].as_str().unwrap().to_owned();
-        setup.gateway.command(&["device", "revoke", &id])?;
+        setup.gateway.command(&["device", "revoke", &device_id(&setup)?])?;
         let wire = setup.topology.device.capture(netlab::topology::INTERFACE)?;
         netlab::eventually(weft_e2e::PATIENCE, "the gateway drops the device's packets", || {
             setup
@@ -235,4 +232,27 @@ fn a_revoked_device_is_cut_off_and_stays_blocked() {
         assert_eq!(wire.count(|seen| seen.is_to(WEB)), 0);
         Ok(())
     });
+}
+
+#[test]
+fn a_revoked_device_may_leave_though_its_users_may_not() {
+    netlab::run(|lab| {
+        let setup = Setup::connected(lab, r#"{"allowed_to_leave": false}"#)?;
+        let refused = setup.device.attempt(&["registration", "delete"])?;
+        assert!(refused.stderr.contains("does not let users leave"), "{}", refused.stderr);
+        setup.gateway.command(&["device", "revoke", &device_id(&setup)?])?;
+        setup.device.weft(&["registration", "delete"])?;
+        setup.device.wait_for_state("disconnected")?;
+        setup.device.register(&setup.gateway)?;
+        setup.device.connect()?;
+        assert!(setup.curl(&[&format!("http://{WEB}/")])?.contains(&GATEWAY.to_string()));
+        Ok(())
+    });
+}
+
+/// What the gateway calls the one device that it has.
+fn device_id(setup: &Setup) -> anyhow::Result<String> {
+    let devices = setup.gateway.command(&["device", "list", "--json"])?.stdout;
+    let devices: serde_json::Value = serde_json::from_str(&devices)?;
+    Ok(devices[0]["id"].as_str().unwrap().to_owned())
 }

@@ -83,6 +83,23 @@ fn a_phone_in_python_is_steered_by_its_profile_by_a_descriptor_and_by_packets() 
 }
 
 #[test]
+fn a_revoked_phone_is_set_up_again_or_leaves_though_its_users_may_not() {
+    netlab::run_within(2 * DEADLINE, |lab| {
+        let world = World::new(lab)?;
+        world.gateway.set_profile(r#"{"allowed_to_leave": false}"#)?;
+        let mut command = world.python(&["-u", "revoked.py"])?;
+        command.env("WEFT_LINKS", world.links(2)?);
+        let mut phone = world.topology.device.spawn(command)?;
+        for line in ["first ", "second "] {
+            let line = phone.wait_for_line(line, DEADLINE)?;
+            let id = line.rsplit(' ').next().context("an id")?;
+            world.gateway.command(&["device", "revoke", id])?;
+        }
+        phone.wait_for_line("gone", DEADLINE).map(drop)
+    });
+}
+
+#[test]
 fn every_error_crosses_as_a_typed_exception_and_leaves_nothing() {
     netlab::run_within(2 * DEADLINE, |lab| {
         let world = World::new(lab)?;

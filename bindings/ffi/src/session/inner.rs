@@ -263,12 +263,14 @@ impl Inner {
         let core = self.core()?;
         let request = enrol::request(enrolment, &self.config)?;
         let registering = self.begin_registering()?;
-        if let Some(kept) = self.keeper.kept() {
-            return Err(WeftError::AlreadyRegistered { detail: kept.registration.id });
-        }
         let (sockets, keeper) = (self.sockets(), Arc::clone(&self.keeper));
         let work = async move {
             let _registering = registering;
+            if let Some(kept) = keeper.kept()
+                && !enrol::is_revoked(&sockets, &kept.registration).await
+            {
+                return Err(WeftError::AlreadyRegistered { detail: kept.registration.id });
+            }
             let (registration, profile) = enrol::register(sockets, keeper, request).await?;
             core.set_registration(Some((registration, Some(profile)))).await;
             Ok(())
@@ -285,7 +287,7 @@ impl Inner {
         let work = async move {
             let _registering = registering;
             let settings = core.settings().await.ok_or_else(|| WeftError::closed("the session"))?;
-            if !settings.allowed_to_leave.value {
+            if !settings.allowed_to_leave.value && !enrol::is_revoked(&sockets, &registration).await {
                 let detail = "the profile does not let users leave".to_owned();
                 return Err(WeftError::Forbidden { detail });
             }

@@ -128,6 +128,12 @@ pub async fn delete(sockets: &SocketFactory, registration: &Registration) -> Res
     call.send::<()>(Method::DELETE, &path, None).await.map(drop)
 }
 
+/// Whether the gateway says that it has revoked the device. One that does not answer says nothing; how long it may take
+/// is for the caller to say.
+pub async fn is_revoked(sockets: &SocketFactory, registration: &Registration) -> bool {
+    fetch(sockets, registration).await.is_err_and(|error| error.is_revoked())
+}
+
 async fn device_call<B: Serialize>(
     sockets: &SocketFactory,
     registration: &Registration,
