@@ -7,8 +7,8 @@ use std::time::Instant;
 use weft_model::profile::{ServiceMode, TunnelProtocol};
 use weft_model::settings::UserChoices;
 use weft_model::{
-    Command, DnsUpstream, Event, Gateway, LocalPolicy, NetworkState, PlanNumber, Profile, Registration,
-    RegistrationSource, Settings, Status, TunnelStats, UserError,
+    Command, ConnectStage, DnsUpstream, Event, Gateway, LocalPolicy, NetworkState, PlanNumber, Profile,
+    Reason, Registration, RegistrationSource, Settings, Status, TunnelStats, UserError,
 };
 use weft_tunnel::{Control, Deadline, Outbox, SocketError, SocketId, Transport, TransportEvent};
 
@@ -252,6 +252,7 @@ impl Engine {
         if former.is_some() {
             self.handle_wake(now);
         }
+        self.tell_status(now);
     }
 
     /// The device has other resolvers besides Weft.
@@ -420,13 +421,26 @@ impl Engine {
         let (state, reason) = self.phase.describe(carries, self.problem.as_ref().map(|(_, error)| error));
         Status {
             state,
-            reason,
+            reason: if self.phase.is_active() { self.named(reason) } else { reason },
             service_mode: self.settings.service_mode.value,
             endpoint: self.endpoint.filter(|_| self.up),
             plan: self.plans.acknowledged(),
             warnings: self.warnings(),
             timers: Vec::new(),
         }
+    }
+
+    /// Nobody answers a device without a network, and none of them is to blame for it.
+    fn named(&self, reason: Reason) -> Reason {
+        let offline = self.network.as_ref().is_some_and(|network| !network.is_online());
+        let unanswered = match &self.problem {
+            Some((cause, _)) => matches!(cause, Cause::Transport | Cause::Check),
+            None => matches!(
+                reason,
+                Reason::TunnelSilent | Reason::Stage { stage: ConnectStage::ConnectingEndpoint }
+            ),
+        };
+        if offline && unanswered { Reason::Error { error: UserError::NoNetwork } } else { reason }
     }
 
     fn warnings(&self) -> Vec<String> {

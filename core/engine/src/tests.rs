@@ -23,6 +23,7 @@ use crate::engine::{Engine, EngineConfig, Fetched};
 
 mod learning;
 mod modes;
+mod network;
 mod phone;
 mod phone_simulation;
 mod portal;
@@ -377,21 +378,6 @@ fn a_locked_switch_refuses_and_auto_connect_comes_back() {
     assert_eq!(bench.state(), State::Disconnected);
     bench.wait(1);
     assert_eq!(bench.state(), State::Connecting);
-}
-
-#[test]
-fn the_same_network_is_no_event_and_another_one_renews_the_path() {
-    let mut bench = Bench::connected(Profile::default());
-    let wifi = NetworkState { interface: Some("wlan0".to_owned()), has_v4: true, ..NetworkState::default() };
-    let wire = NetworkState { interface: Some("eth0".to_owned()), ..wifi.clone() };
-    bench.engine.handle_network(wifi.clone(), bench.now);
-    bench.engine.handle_network(wifi, bench.now);
-    assert_eq!(bench.puppet.0.lock().unwrap().network_changes, 0, "the first report is where it began");
-    bench.engine.handle_network(wire, bench.now);
-    let seen = bench.seen();
-    assert_eq!(bench.puppet.0.lock().unwrap().network_changes, 1);
-    assert_eq!(seen.plans.len(), 1, "the plan in force is asserted again");
-    assert_eq!(seen.plans[0].number, bench.engine.status(bench.now).plan);
 }
 
 #[test]
