@@ -22,7 +22,11 @@ let package = Package(
         // Generated code is not written for the language mode of Swift 6.
         .target(
             name: "WeftCore", dependencies: ["weft_ffiFFI"], path: "Generated/WeftCore",
-            swiftSettings: [.swiftLanguageMode(.v5)]),
+            swiftSettings: [.swiftLanguageMode(.v5)],
+            // The core asks the system whom to trust, and a static library does not say what it needs.
+            linkerSettings: ["Security", "CoreFoundation"].map {
+                .linkedFramework($0, .when(platforms: [.iOS, .macOS]))
+            }),
         .target(name: "WeftKit", dependencies: ["WeftCore"]),
         .target(name: "TunnelKit", dependencies: ["WeftKit", "WeftCore", "weft_ffiFFI"]),
         .target(name: "AppModel", dependencies: ["WeftKit", "WeftCore"]),

@@ -1,5 +1,7 @@
 //! Whom a TLS connection trusts (rustls with aws-lc-rs).
 
+mod system;
+
 use std::fmt;
 use std::io;
 use std::str::FromStr;
@@ -136,7 +138,7 @@ impl TlsClient {
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Handshake(error.to_string()))?;
         let (mut config, by_fingerprint) = match trust {
-            Trust::System => (builder.with_root_certificates(system_roots()?).with_no_client_auth(), None),
+            Trust::System => (system::trust(builder)?.with_no_client_auth(), None),
             Trust::CaPem(pem) => {
                 (builder.with_root_certificates(pinned_roots(pem)?).with_no_client_auth(), None)
             }
@@ -190,12 +192,6 @@ impl TlsClient {
         }
         TlsError::Untrusted(format!("the certificate of {name} is not trusted: {problem}"))
     }
-}
-
-fn system_roots() -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(roots) }
 }
 
 fn pinned_roots(pem: &str) -> Result<RootCertStore, TlsError> {

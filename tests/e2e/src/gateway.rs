@@ -106,6 +106,14 @@ impl GatewayServer {
         &self.fingerprint
     }
 
+    /// The certificate of its authority, in PEM.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn authority(&self) -> Result<String> {
+        self.host.read_file(&format!("{DIR}/ca.pem"))
+    }
+
     /// The host that it runs on.
     #[must_use]
     pub fn host(&self) -> &Host {
