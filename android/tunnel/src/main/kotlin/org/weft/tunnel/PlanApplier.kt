@@ -10,7 +10,7 @@ import java.io.IOException
 /** What a running service does for the tunnel. */
 internal interface VpnSide {
     /** Makes the interface that [fill] describes. Null: the system gives none, for want of consent. */
-    fun establish(fill: (TunnelBuilder) -> PlanBuilder.Applied): Established?
+    fun establish(fill: (TunnelBuilder) -> Unit): ParcelFileDescriptor?
 
     /** Keeps a socket outside the tunnel; false where the system refuses. */
     fun protect(fd: Int): Boolean
@@ -21,12 +21,6 @@ internal interface VpnSide {
     /** The service is of no more use. */
     fun finish()
 }
-
-/** A tunnel interface that the system made. */
-internal class Established(
-    val descriptor: ParcelFileDescriptor,
-    val applied: PlanBuilder.Applied,
-)
 
 /** Why a plan is not in force. */
 internal class PlanFailure(
@@ -69,22 +63,22 @@ internal class PlanApplier(
      * Brings [plan] into force. A plan that asks for what stands changes nothing: a new interface would cost the
      * programs their connections.
      *
-     * @return the apps of the plan's lists that are not installed, or null where nothing changed
+     * @return whether anything changed
      * @throws PlanFailure it is not in force; what stood before stands
      */
     fun apply(
         plan: Plan,
         vpn: VpnSide?,
         core: Carrier,
-    ): List<String>? =
+    ): Boolean {
         when {
-            plan.`interface` != null -> if (stands(plan) && core.holds()) null else raise(plan, vpn, core)
-            plan.blocks -> if (blocks) null else block(plan, vpn)
-            else -> {
-                forget()
-                emptyList()
-            }
+            plan.`interface` == null && !plan.blocks -> forget()
+            plan.`interface` == null -> if (blocks) return false else block(plan, vpn)
+            stands(plan) && core.holds() -> return false
+            else -> raise(plan, vpn, core)
         }
+        return true
+    }
 
     /** No interface is to stand any more. */
     fun forget() {
@@ -107,38 +101,35 @@ internal class PlanApplier(
         plan: Plan,
         vpn: VpnSide?,
         core: Carrier,
-    ): List<String> {
+    ) {
         val made = make(vpn) { builder.put(plan, it) }
         // The system has replaced the former one already, whatever comes now.
         standing = null
         val own =
             try {
-                made.descriptor.dup()
+                made.dup()
             } catch (error: IOException) {
-                made.descriptor.close()
+                made.close()
                 throw PlanFailure("the interface cannot be kept: ${error.message}", cause = error)
             }
         release()
         kept = own
-        core.attach(made.descriptor.detachFd())
+        core.attach(made.detachFd())
         standing = plan
         routes = plan.routes
         apps = plan.apps
         // Only now: the new interface has taken the place of the blocking one, with no moment between.
         blocking?.close()
         blocking = null
-        return made.applied.missingApps
     }
 
     private fun block(
         plan: Plan,
         vpn: VpnSide?,
-    ): List<String> {
-        val made = make(vpn) { builder.block(routes, apps ?: plan.apps, it) }
-        blocking = made.descriptor
+    ) {
+        blocking = make(vpn) { builder.block(routes, apps ?: plan.apps, it) }
         standing = null
         release()
-        return made.applied.missingApps
     }
 
     private fun release() {
@@ -148,8 +139,8 @@ internal class PlanApplier(
 
     private fun make(
         vpn: VpnSide?,
-        fill: (TunnelBuilder) -> PlanBuilder.Applied,
-    ): Established {
+        fill: (TunnelBuilder) -> Unit,
+    ): ParcelFileDescriptor {
         if (vpn == null) throw PlanFailure("the VPN service does not run")
         return try {
             vpn.establish(fill)

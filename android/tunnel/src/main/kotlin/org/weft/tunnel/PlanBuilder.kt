@@ -11,8 +11,8 @@ import java.net.InetAddress
  * Puts a plan into a builder: a pure function of both, of the system's API level and of the app's own package name.
  *
  * - API 33 and later take excludes; earlier ones take their complement, which the core has worked out.
- * - Apps that are not installed are passed over and named in the answer: a list for a whole organisation names more
- *   than one phone has.
+ * - Apps that are not installed are left to the system, which passes over them: a list for a whole organisation names
+ *   more than one phone has, and an app is not told which others are installed.
  * - Weft's own package is never excluded: its sockets are protected one by one, and the rest of it (a help page) is
  *   like any other app.
  *
@@ -27,7 +27,7 @@ class PlanBuilder(
     fun put(
         plan: Plan,
         into: TunnelBuilder,
-    ): Applied {
+    ) {
         val link = requireNotNull(plan.`interface`) { "a plan without an interface" }
         into.session(SESSION)
         into.blocking(false)
@@ -39,7 +39,7 @@ class PlanBuilder(
             dns.search.forEach(into::searchDomain)
         }
         if (api >= Build.VERSION_CODES.Q) into.metered(link.metered)
-        return Applied(missingApps = putApps(plan.apps, into))
+        putApps(plan.apps, into)
     }
 
     /**
@@ -51,14 +51,14 @@ class PlanBuilder(
         routes: List<IpNetwork>,
         apps: AppRules,
         into: TunnelBuilder,
-    ): Applied {
+    ) {
         into.session(SESSION)
         into.blocking(false)
         into.mtu(BLOCKING_MTU)
         BLOCKING_ADDRESSES.forEach { (address, prefix) -> into.address(literal(address), prefix) }
         routes.ifEmpty { EVERYTHING }.forEach { into.route(it.ip(), it.prefix.toInt()) }
         if (api >= Build.VERSION_CODES.Q) into.metered(false)
-        return Applied(missingApps = putApps(apps, into))
+        putApps(apps, into)
     }
 
     /** Both say the same; the shorter one goes into the system's tables, which a binder call has to hold whole. */
@@ -88,26 +88,17 @@ class PlanBuilder(
     private fun destinations(networks: List<IpNetwork>): List<Pair<InetAddress, Int>> =
         networks.map { it.ip() to it.prefix.toInt() }.filterNot { (address, _) -> address.isLoopbackAddress }
 
-    /** The packages that are not installed. */
     private fun putApps(
         apps: AppRules,
         into: TunnelBuilder,
-    ): List<String> =
+    ) {
         when (apps) {
-            is AppRules.All -> emptyList()
-            is AppRules.Except -> (apps.packages - self).filterNot(into::disallow)
-            is AppRules.Only -> {
-                val missing = apps.packages.filterNot(into::allow)
-                // A list of allowed apps that came out empty would mean every app to the system.
-                if (missing.size == apps.packages.size) into.allow(self)
-                missing
-            }
+            is AppRules.All -> Unit
+            is AppRules.Except -> (apps.packages - self).forEach(into::disallow)
+            // A list of allowed apps that came out empty would mean every app to the system.
+            is AppRules.Only -> if (apps.packages.count(into::allow) == 0) into.allow(self)
         }
-
-    /** What became of a plan. */
-    data class Applied(
-        val missingApps: List<String>,
-    )
+    }
 
     companion object {
         /** What the system calls the VPN. */

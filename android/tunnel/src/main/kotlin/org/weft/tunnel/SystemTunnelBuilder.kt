@@ -57,7 +57,9 @@ class SystemTunnelBuilder(
 
     override fun allow(packageName: String) = known { builder.addAllowedApplication(packageName) }
 
-    override fun disallow(packageName: String) = known { builder.addDisallowedApplication(packageName) }
+    override fun disallow(packageName: String) {
+        known { builder.addDisallowedApplication(packageName) }
+    }
 
     @TargetApi(Build.VERSION_CODES.Q)
     override fun metered(metered: Boolean) {
@@ -68,6 +70,10 @@ class SystemTunnelBuilder(
         builder.setBlocking(blocking)
     }
 
+    /**
+     * The builder is documented to throw for an app that is not installed. Android 8 to 15 take any name; their VPN
+     * service passes over the names that it does not find.
+     */
     private fun known(add: () -> Unit) =
         try {
             add()

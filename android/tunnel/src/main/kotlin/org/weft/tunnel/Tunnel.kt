@@ -12,12 +12,13 @@ import kotlinx.coroutines.Deferred
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.async
-import kotlinx.coroutines.cancel
+import kotlinx.coroutines.cancelAndJoin
 import kotlinx.coroutines.channels.Channel
 import kotlinx.coroutines.flow.MutableStateFlow
 import kotlinx.coroutines.flow.StateFlow
 import kotlinx.coroutines.flow.asStateFlow
 import kotlinx.coroutines.flow.update
+import kotlinx.coroutines.job
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withContext
@@ -108,13 +109,18 @@ class Tunnel internal constructor(
     }
 
     /**
-     * Takes the tunnel down, and the service with it; what is left of it, where the core has ended.
+     * Takes the tunnel down, and the service with it; what is left of it, where the core has ended. A lock of the switch
+     * outlives the core.
      *
      * @throws WeftException the administrator does not allow it; nothing changes then
      */
     suspend fun disconnect() =
         withContext(serial) {
-            if (!ended) core().disconnect()
+            if (!ended) {
+                core().disconnect()
+            } else if (state.value.settings?.switchLocked == true) {
+                throw WeftException.Forbidden("the switch is locked")
+            }
             want(false)
             if (ended) letGo()
             finishWhereDown()
@@ -154,12 +160,12 @@ class Tunnel internal constructor(
         networks.close()
         administered.close()
         runBlocking {
-            runCatching { session.await() }.getOrNull()?.let {
-                it.shutdown()
-                it.destroy()
-            }
+            val core = runCatching { session.await() }.getOrNull()
+            core?.shutdown()
+            // Only then: whoever asks for the next event must not find it gone.
+            scope.coroutineContext.job.cancelAndJoin()
+            core?.destroy()
         }
-        scope.cancel()
         applier.forget()
     }
 
@@ -298,10 +304,8 @@ class Tunnel internal constructor(
         }
         val failure =
             try {
-                val core = core()
-                val missing = applier.apply(plan, vpn, core.carrier())
-                if (missing != null) {
-                    warnOf(plan, missing)
+                if (applier.apply(plan, vpn, core().carrier())) {
+                    warnOf(plan)
                     // A new interface follows the system's default network until it is told.
                     vpn?.underlying(watch.current().network)
                 }
@@ -319,18 +323,11 @@ class Tunnel internal constructor(
 
     private fun mayStart() = state.value.problem != TunnelProblem.Revoked && VpnService.prepare(context) == null
 
-    private fun warnOf(
-        plan: Plan,
-        missing: List<String>,
-    ) {
+    private fun warnOf(plan: Plan) {
         val browsers = if (plan.dns == null) emptyList() else Browsers.withOwnResolver(context.packageManager)
         mutable.update { state ->
-            val kept = state.warnings.filterNot { it is TunnelWarning.MissingApps || it is TunnelWarning.BrowserDns }
-            val told =
-                listOfNotNull(
-                    missing.ifEmpty { null }?.let(TunnelWarning::MissingApps),
-                    browsers.ifEmpty { null }?.let(TunnelWarning::BrowserDns),
-                )
+            val kept = state.warnings.filterNot { it is TunnelWarning.BrowserDns }
+            val told = listOfNotNull(browsers.ifEmpty { null }?.let(TunnelWarning::BrowserDns))
             state.copy(warnings = (kept + told).toSet())
         }
     }

@@ -35,11 +35,11 @@ interface TunnelBuilder {
 
     fun searchDomain(domain: String)
 
-    /** False where there is no such app. */
+    /** False where the system refuses the name, for want of such an app. */
     fun allow(packageName: String): Boolean
 
-    /** False where there is no such app. */
-    fun disallow(packageName: String): Boolean
+    /** Without effect where the system refuses the name, for want of such an app. */
+    fun disallow(packageName: String)
 
     /** From API 29; before it every VPN counts as metered. */
     fun metered(metered: Boolean)

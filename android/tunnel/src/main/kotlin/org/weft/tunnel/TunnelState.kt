@@ -61,11 +61,6 @@ sealed interface TunnelWarning {
         val packages: List<String>,
     ) : TunnelWarning
 
-    /** Apps of the administrator's list that are not installed. */
-    data class MissingApps(
-        val packages: List<String>,
-    ) : TunnelWarning
-
     /** The administrator's configuration holds what cannot be, and counts as none. */
     data class ManagedConfiguration(
         val detail: String,

@@ -9,6 +9,7 @@ import android.net.Network
 import android.net.VpnService
 import android.os.Build
 import android.os.IBinder
+import android.os.ParcelFileDescriptor
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.SupervisorJob
@@ -144,11 +145,11 @@ class WeftVpnService : VpnService() {
     }
 
     private inner class Side : VpnSide {
-        override fun establish(fill: (TunnelBuilder) -> PlanBuilder.Applied): Established? {
+        override fun establish(fill: (TunnelBuilder) -> Unit): ParcelFileDescriptor? {
             val builder = Builder()
             tunnel.options.configure(this@WeftVpnService)?.let(builder::setConfigureIntent)
-            val applied = fill(SystemTunnelBuilder(builder))
-            return builder.establish()?.let { Established(it, applied) }
+            fill(SystemTunnelBuilder(builder))
+            return builder.establish()
         }
 
         override fun protect(fd: Int) = this@WeftVpnService.protect(fd)

@@ -93,8 +93,9 @@ class Recorder(
 
     override fun allow(packageName: String) = (packageName in installed).also { if (it) note("allow $packageName") }
 
-    override fun disallow(packageName: String) =
-        (packageName in installed).also { if (it) note("disallow $packageName") }
+    override fun disallow(packageName: String) {
+        if (packageName in installed) note("disallow $packageName")
+    }
 
     override fun metered(metered: Boolean) = note("metered $metered")
 

@@ -1,5 +1,6 @@
 package org.weft.tunnel
 
+import android.content.pm.PackageManager
 import android.net.Network
 import android.net.VpnService
 import android.os.ParcelFileDescriptor
@@ -19,6 +20,9 @@ object FakeSystem {
     /** Keeps a socket outside; false = it fails. */
     var protect: (Int) -> Boolean = { true }
 
+    /** Apps that are refused as the documentation has it for those that are not installed. No system does so. */
+    var refusedApps = emptySet<String>()
+
     /** The user made it the VPN that the system keeps, and lets nothing past it. */
     var alwaysOn = false
     var lockdown = false
@@ -32,6 +36,7 @@ object FakeSystem {
     fun reset() {
         establish = { null }
         protect = { true }
+        refusedApps = emptySet()
         alwaysOn = false
         lockdown = false
         underlying = null
@@ -61,10 +66,10 @@ class ShadowBuilder {
     @RealObject
     lateinit var real: VpnService.Builder
 
-    /** The real one asks the package service over binder, which Robolectric lacks. */
+    /** The real one asks the package service over binder, which Robolectric lacks, and takes any answer: none too. */
     @Implementation
     fun verifyApp(packageName: String) {
-        RuntimeEnvironment.getApplication().packageManager.getApplicationInfo(packageName, 0)
+        if (packageName in FakeSystem.refusedApps) throw PackageManager.NameNotFoundException(packageName)
     }
 
     private val old = mutableListOf<String>()

@@ -1,7 +1,5 @@
 package org.weft.tunnel
 
-import android.content.pm.ApplicationInfo
-import android.content.pm.PackageInfo
 import android.net.VpnService
 import android.os.Build
 import org.junit.Assert.assertEquals
@@ -11,7 +9,6 @@ import org.junit.runner.RunWith
 import org.robolectric.Robolectric
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
-import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
 import org.weft.core.AppRules
 import org.weft.core.Plan
@@ -21,8 +18,12 @@ import java.net.InetAddress
 @RunWith(RobolectricTestRunner::class)
 @Config(sdk = [28, 33, 35], shadows = [ShadowBuilder::class, ShadowVpn::class])
 class SystemTunnelBuilderTest {
-    private fun establish(plan: Plan): Built {
+    private fun establish(
+        plan: Plan,
+        refused: Set<String> = emptySet(),
+    ): Built {
         FakeSystem.reset()
+        FakeSystem.refusedApps = refused
         FakeSystem.establish = { Libc.pipe() }
         val service = Robolectric.buildService(Plain::class.java).create().get()
         val builder = service.Builder()
@@ -68,19 +69,24 @@ class SystemTunnelBuilderTest {
 
     @Test
     fun listsOfAppsReachTheSystem() {
-        install("org.example.mail")
-        val only = establish(Plans.exclude.copy(apps = AppRules.Only(listOf("org.example.mail", "org.example.gone"))))
-        assertEquals(listOf("org.example.mail"), only.allowed)
+        val apps = listOf("org.example.mail", "org.example.gone")
+        val only = establish(Plans.exclude.copy(apps = AppRules.Only(apps)))
+        assertEquals(apps, only.allowed)
         assertNull(only.disallowed)
-        val except = establish(Plans.exclude.copy(apps = AppRules.Except(listOf("org.example.mail"))))
-        assertEquals(listOf("org.example.mail"), except.disallowed)
+        val except = establish(Plans.exclude.copy(apps = AppRules.Except(apps)))
+        assertEquals(apps, except.disallowed)
         assertNull(except.allowed)
     }
 
-    private fun install(name: String) {
-        val info = PackageInfo().apply { packageName = name }
-        info.applicationInfo = ApplicationInfo().apply { packageName = name }
-        shadowOf(RuntimeEnvironment.getApplication().packageManager).installPackage(info)
+    @Test
+    fun appsThatTheSystemRefusesArePassedOverAndNeverMeanEveryApp() {
+        val (mail, gone) = "org.example.mail" to "org.example.gone"
+        val except = establish(Plans.exclude.copy(apps = AppRules.Except(listOf(gone, mail))), setOf(gone))
+        assertEquals(listOf(mail), except.disallowed)
+        val only = establish(Plans.exclude.copy(apps = AppRules.Only(listOf(gone, mail))), setOf(gone))
+        assertEquals(listOf(mail), only.allowed)
+        val none = establish(Plans.exclude.copy(apps = AppRules.Only(listOf(gone))), setOf(gone))
+        assertEquals(listOf(RuntimeEnvironment.getApplication().packageName), none.allowed)
     }
 
     /** One spelling: Java prints IPv6 in full, Android's own classes in short. */

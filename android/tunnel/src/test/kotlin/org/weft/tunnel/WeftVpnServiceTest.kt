@@ -98,6 +98,49 @@ class WeftVpnServiceTest {
         assertTrue(tunnel.state.value.status!!.timers.isEmpty())
     }
 
+    /** The tunnel is to be up, and the core ends of itself. */
+    private fun withoutCore(profile: String): WeftVpnService {
+        register(profile)
+        FakeSystem.establish = { Libc.pipe() }
+        val service = start(Intent(WeftVpnService.ACTION_CONNECT)).get()
+        eventually("an interface is made") { FakeSystem.built.isNotEmpty() && tunnel.state.value.settings != null }
+        runBlocking { tunnel.core().shutdown() }
+        eventually("the end is told") { tunnel.state.value.problem is TunnelProblem.CoreFailed }
+        return service
+    }
+
+    @Test
+    fun whatWasTunnelledStaysBlockedOnceTheCoreHasEnded() {
+        val service = withoutCore("{}")
+        assertTrue(tunnel.state.value.blocked && wanted)
+        assertFalse(tunnel.state.value.isDown)
+        assertFalse("the interface would go with it", shadowOf(service).isStoppedBySelf)
+        runBlocking { tunnel.disconnect() }
+        assertFalse(tunnel.state.value.blocked || wanted)
+        assertTrue(shadowOf(service).isStoppedBySelf)
+    }
+
+    @Test
+    fun aLockedSwitchStaysLockedOnceTheCoreHasEnded() {
+        val service = withoutCore("""{"switch_locked":true}""")
+        assertThrows(WeftException.Forbidden::class.java) { runBlocking { tunnel.disconnect() } }
+        assertTrue(tunnel.state.value.blocked && wanted)
+        service.onRevoke()
+        eventually("nothing is left") { !tunnel.state.value.blocked && !wanted }
+    }
+
+    @Test
+    fun aTunnelThatIsClosedWhileItComesUpAsksNothingOfACoreThatIsGone() {
+        register("{}")
+        repeat(CLOSED) {
+            start(Intent(WeftVpnService.ACTION_CONNECT))
+            val closed = tunnel
+            closed.close()
+            val problem = closed.state.value.problem
+            assertFalse("$problem", problem is TunnelProblem.CoreFailed)
+        }
+    }
+
     @Test
     fun aPlanThatWaitsForARefusedServiceIsAnswered() {
         register("{}")
@@ -320,6 +363,9 @@ class WeftVpnServiceTest {
         const val PATIENCE_NS = 30_000_000_000L
         const val DOH =
             """"dns":{"doh":{"name":"gateway.example","path":"/dns-query","inside":"100.64.0.1:443"}}"""
+
+        /** How many tunnels are closed at whatever moment. */
+        const val CLOSED = 20
         val REGISTRATION =
             """
             {"id":"office","source":"imported","private_key":"qMqVhGHXzEsNPVsrCLbWYvhBlCzFTBWcPKaBJGdNC3c=",

@@ -129,7 +129,6 @@ private fun warning(warning: TunnelWarning): Warning =
     when (warning) {
         is TunnelWarning.PrivateDns -> Warning.PrivateDns(warning.host)
         is TunnelWarning.BrowserDns -> Warning.BrowserDns(warning.packages)
-        is TunnelWarning.MissingApps -> Warning.MissingApps(warning.packages)
         is TunnelWarning.ManagedConfiguration -> Warning.ManagedConfiguration(warning.detail)
         TunnelWarning.StateLost -> Warning.StateLost
         is TunnelWarning.Panicked -> Warning.Panicked(warning.detail)

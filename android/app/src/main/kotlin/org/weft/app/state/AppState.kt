@@ -73,11 +73,6 @@ sealed interface Warning {
         val apps: List<String>,
     ) : Warning
 
-    /** Apps of the administrator's list that are not installed. */
-    data class MissingApps(
-        val apps: List<String>,
-    ) : Warning
-
     /** The administrator's configuration of this app cannot be used. */
     data class ManagedConfiguration(
         val detail: String,

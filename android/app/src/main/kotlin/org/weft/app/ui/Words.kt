@@ -108,7 +108,6 @@ fun Warning.sentence(): String =
         is Warning.Core -> text
         is Warning.PrivateDns -> stringResource(R.string.warning_private_dns, host)
         is Warning.BrowserDns -> stringResource(R.string.warning_browser, apps.joinToString())
-        is Warning.MissingApps -> stringResource(R.string.warning_missing, apps.joinToString())
         is Warning.ManagedConfiguration -> stringResource(R.string.warning_managed, detail)
         Warning.StateLost -> stringResource(R.string.warning_lost)
         is Warning.Panicked -> stringResource(R.string.warning_panicked, detail)
