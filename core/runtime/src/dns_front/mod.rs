@@ -1,13 +1,13 @@
 //! The DNS proxy: UDP, TCP and packets in front of the DNS engine.
 //!
 //! ```text
-//! UDP sockets, a thread each ──┐                          ┌── DoH, inside or outside the tunnel
-//! TCP listeners ───────────────┼─ Core (weft_dns::Engine) ┴── plain resolvers, inside or outside
-//! packets from the TUN ────────┘
+//! UDP sockets ───────────┐                          ┌── DoH, inside or outside the tunnel
+//! TCP listeners ─────────┼─ Core (weft_dns::Engine) ┴── plain resolvers, inside or outside
+//! packets from the TUN ──┘
 //! ```
 //!
-//! The engine decides, [`Resolve`] asks. What the engine knows is answered by the thread that heard the question; what it
-//! must ask for goes by the event loop. Everything is bounded: queries in flight by the engine, TCP connections and
+//! The engine decides, [`Resolve`] asks. All of it runs in the event loop, so that a query that must be asked for leaves in
+//! the turn of the loop that heard it. Everything is bounded: queries in flight by the engine, TCP connections and
 //! the queries that one may have under way here; what is over a bound waits or is refused at once.
 
 mod connections;
@@ -70,9 +70,6 @@ pub enum DnsProxyError {
     /// Every address is of a family that the system does not have.
     #[error("there is no address to listen on")]
     Nowhere,
-    /// The system gives no thread.
-    #[error("the system gives no thread for DNS queries: {0}")]
-    Thread(io::Error),
 }
 
 /// The running proxy. Dropping it closes every socket; queries in flight stay unanswered.
@@ -80,8 +77,8 @@ pub struct DnsProxy {
     core: Arc<Core>,
     addresses: Vec<SocketAddr>,
     connections: Connections,
+    sockets: Vec<Arc<AnsweringSocket>>,
     listeners: Vec<Arc<tcp::Listener>>,
-    threads: udp::Threads,
     tasks: JoinSet<()>,
 }
 
@@ -105,18 +102,20 @@ impl DnsProxy {
     ) -> Result<Self, DnsProxyError> {
         let bound = bind_all(listen)?;
         let core = Core::new(config, resolve);
-        let (mut threads, mut tasks) = (udp::Threads::default(), JoinSet::new());
-        let (mut addresses, mut listeners) = (Vec::new(), Vec::new());
+        let mut tasks = JoinSet::new();
+        let (mut addresses, mut sockets, mut listeners) = (Vec::new(), Vec::new(), Vec::new());
         let connections = Connections::default();
         for (address, udp, tcp) in bound {
             addresses.push(address);
-            threads.serve(udp, Arc::clone(&core)).map_err(DnsProxyError::Thread)?;
+            let socket = Arc::new(udp);
+            tasks.spawn(udp::serve(Arc::downgrade(&socket), Arc::clone(&core)));
+            sockets.push(socket);
             let listener = Arc::new(tcp::Listener::new(tcp));
             listeners.push(Arc::clone(&listener));
             tasks.spawn(tcp::serve(listener, Arc::clone(&core), connections.clone()));
         }
         tasks.spawn(drive::drive(Arc::clone(&core)));
-        Ok(Self { core, addresses, connections, listeners, threads, tasks })
+        Ok(Self { core, addresses, connections, sockets, listeners, tasks })
     }
 
     /// A front that takes queries out of IP packets. Called within a tokio runtime.
@@ -211,8 +210,8 @@ impl DnsProxy {
 
 impl Drop for DnsProxy {
     fn drop(&mut self) {
-        drop(std::mem::take(&mut self.threads));
         // The tasks end when the runtime comes to them; the next proxy may want the addresses before.
+        self.sockets.clear();
         for listener in &self.listeners {
             listener.close();
         }

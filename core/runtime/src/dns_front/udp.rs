@@ -1,9 +1,8 @@
-//! Queries by UDP: a thread a socket, which answers what is known without waking anybody else.
+//! Queries by UDP: batches of them, answered at once where the answer is known.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use weft_dns::MAX_QUERY;
@@ -11,74 +10,51 @@ use weft_dns::MAX_QUERY;
 use super::core::Core;
 use crate::sockets::{AnsweringSocket, Batch};
 
-/// Bytes of a thread's stack: it parses a query, looks into the cache and sends.
-const STACK: usize = 128 << 10;
-
 /// Errors in a row after which a socket is left alone for a while. One alone is the system's word on an answer that
 /// was sent before.
 const ERRORS: u32 = 8;
 /// How long that is.
 const AFTER_ERRORS: Duration = Duration::from_millis(100);
 
-/// The threads. Dropping them stops and joins them.
-#[derive(Default)]
-pub(super) struct Threads {
-    running: Vec<(Arc<AnsweringSocket>, JoinHandle<()>)>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Threads {
-    /// Answers what comes by `socket`.
-    ///
-    /// # Errors
-    /// The system gives no thread.
-    pub(super) fn serve(&mut self, socket: AnsweringSocket, core: Arc<Core>) -> io::Result<()> {
-        let socket = Arc::new(socket);
-        let (served, stop) = (Arc::clone(&socket), Arc::clone(&self.stop));
-        let thread = std::thread::Builder::new()
-            .name("weft-dns".to_owned())
-            .stack_size(STACK)
-            .spawn(move || serve(&served, &core, &stop))?;
-        self.running.push((socket, thread));
-        Ok(())
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        for (socket, _) in &self.running {
-            socket.shut_down();
-        }
-        for (_, thread) in self.running.drain(..) {
-            // A thread that panicked has said so, and has nothing more to clean up.
-            let _panicked = thread.join();
-        }
-    }
-}
-
-fn serve(socket: &Arc<AnsweringSocket>, core: &Core, stop: &AtomicBool) {
+/// Answers what comes by a socket, for as long as somebody else holds it: who closes it need not wait for this.
+pub(super) async fn serve(socket: Weak<AnsweringSocket>, core: Arc<Core>) {
     // One byte more than the longest query, so that a longer one is seen to be too long.
     let mut batch = Batch::new(MAX_QUERY + 1);
     let mut errors = 0;
     loop {
-        let received = socket.receive(&mut batch);
-        if stop.load(Ordering::Acquire) {
-            return;
-        }
-        match received {
-            Ok(()) => {
+        match receive(&socket, &mut batch).await {
+            Some(Ok(socket)) => {
                 errors = 0;
-                core.batch(socket, &mut batch);
+                core.batch(&socket, &mut batch);
+                let may_be_more = batch.is_full();
                 socket.answer(&mut batch);
+                drop(socket);
+                if may_be_more {
+                    // However much comes, the other tasks have their turn, and the other sockets.
+                    tokio::task::yield_now().await;
+                }
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 errors += 1;
                 if errors >= ERRORS {
                     tracing::debug!("receiving DNS queries: {error}");
-                    std::thread::sleep(AFTER_ERRORS);
+                    tokio::time::sleep(AFTER_ERRORS).await;
                 }
             }
+            None => return,
         }
     }
+}
+
+/// Waits for queries and gives the socket that they came by; none once it is closed.
+async fn receive(
+    socket: &Weak<AnsweringSocket>,
+    batch: &mut Batch,
+) -> Option<io::Result<Arc<AnsweringSocket>>> {
+    std::future::poll_fn(|context| {
+        let Some(socket) = socket.upgrade() else { return Poll::Ready(None) };
+        let received = socket.poll_receive(context, batch);
+        received.map(|received| Some(received.map(|()| socket)))
+    })
+    .await
 }

@@ -1,14 +1,17 @@
 //! A UDP socket that answers: batches of datagrams in, an answer to each out.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::os::fd::AsFd;
+use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
+use tokio::io::unix::AsyncFd;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::mmsg as system;
+use super::readable::readable;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 use super::single as system;
 
@@ -18,16 +21,17 @@ pub const BATCH: usize = 32;
 /// Bytes that an answer's buffer keeps between batches; an answer of more is rare, and its memory is given back.
 const KEPT_ANSWER: usize = 4096;
 
-/// A UDP socket on one of the device's own addresses, from which its answers leave. Receiving waits; sending never
-/// does: what a full socket does not take is lost, as on any network.
+/// A UDP socket on one of the device's own addresses, from which its answers leave. Receiving waits by the event loop;
+/// sending never does: what a full socket does not take is lost, as on any network.
 #[derive(Debug)]
 pub struct AnsweringSocket {
-    socket: UdpSocket,
+    socket: AsyncFd<UdpSocket>,
 }
 
 impl AnsweringSocket {
-    pub(super) fn new(socket: UdpSocket) -> Self {
-        Self { socket }
+    /// Takes a bound socket that does not block. Called within a tokio runtime.
+    pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
+        Ok(Self { socket: readable(socket)? })
     }
 
     /// The address it is bound to.
@@ -35,18 +39,33 @@ impl AnsweringSocket {
     /// # Errors
     /// The system's.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        self.socket.get_ref().local_addr()
     }
 
-    /// Waits for a datagram, and takes with it what else is there already.
+    /// Waits for a datagram, and takes with it what else is there already. Whoever finds the batch
+    /// [full](Batch::is_full) should let others have their turn before the next.
     ///
     /// # Errors
     /// The system's. Receiving may go on afterwards.
-    pub fn receive(&self, batch: &mut Batch) -> io::Result<()> {
+    pub fn poll_receive(&self, context: &mut Context<'_>, batch: &mut Batch) -> Poll<io::Result<()>> {
         batch.filled = 0;
-        let buffers = batch.room.chunks_exact_mut(batch.longest);
-        batch.filled = system::receive(self.fd(), buffers, &mut batch.lengths, &mut batch.names)?;
-        Ok(())
+        loop {
+            let mut readable = ready!(self.socket.poll_read_ready(context))?;
+            let buffers = batch.room.chunks_exact_mut(batch.longest);
+            match system::receive(self.fd(), buffers, &mut batch.lengths, &mut batch.names) {
+                Ok(filled) => {
+                    batch.filled = filled;
+                    // Fewer than there was room for were all; to ask the system again would only make it say so. What
+                    // comes meanwhile is told anew.
+                    if !batch.is_full() {
+                        readable.clear_ready();
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => readable.clear_ready(),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
     }
 
     /// Sends every answer of a batch that has one.
@@ -76,27 +95,18 @@ impl AnsweringSocket {
     /// # Errors
     /// The system's; of kind [`io::ErrorKind::WouldBlock`] where the socket is full.
     pub fn send_to(&self, answer: &[u8], to: SocketAddr) -> io::Result<()> {
-        SockRef::from(&self.socket).send_to_with_flags(answer, &to.into(), libc::MSG_DONTWAIT)?;
+        SockRef::from(self.socket.get_ref()).send_to_with_flags(answer, &to.into(), libc::MSG_DONTWAIT)?;
         Ok(())
-    }
-
-    /// Ends a wait in [`receive`](Self::receive), now or as soon as it begins; nothing more is received in earnest.
-    pub fn shut_down(&self) {
-        // Linux wakes who waits though it says that the socket is not connected. Elsewhere a datagram does.
-        let _not_connected = SockRef::from(&self.socket).shutdown(Shutdown::Read);
-        if let Ok(address) = self.local_addr() {
-            let _full = self.send_to(&[], address);
-        }
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.socket.get_ref().as_fd()
     }
 
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     fn fd(&self) -> &UdpSocket {
-        &self.socket
+        self.socket.get_ref()
     }
 }
 
@@ -106,7 +116,7 @@ fn is_full(error: &io::Error) -> bool {
         || matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// Room for what one call of [`AnsweringSocket::receive`] takes, and for the answers to it.
+/// Room for what one call of [`AnsweringSocket::poll_receive`] takes, and for the answers to it.
 pub struct Batch {
     room: Box<[u8]>,
     /// Bytes of the longest datagram that is taken whole; what is longer is cut to it.
@@ -173,6 +183,12 @@ impl Batch {
         self.filled == 0
     }
 
+    /// Whether it holds as many as it can: there may be more where they came from.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.filled == BATCH
+    }
+
     /// The datagrams, each with the room for its answer.
     pub fn asked(&mut self) -> impl Iterator<Item = Asked<'_>> {
         let queries = self.room.chunks_exact(self.longest).zip(&self.lengths);
@@ -195,8 +211,14 @@ impl Batch {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
     use crate::sockets::listen_udp;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     fn served() -> (AnsweringSocket, SocketAddr) {
         let socket = listen_udp("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -204,15 +226,20 @@ mod tests {
         (socket, address)
     }
 
+    async fn receive(socket: &AnsweringSocket, batch: &mut Batch) {
+        let received = std::future::poll_fn(|context| socket.poll_receive(context, batch));
+        timeout(PATIENCE, received).await.expect("nothing comes").unwrap();
+    }
+
     fn client(server: SocketAddr) -> UdpSocket {
         let client = UdpSocket::bind(if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }).unwrap();
         client.connect(server).unwrap();
-        client.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
         client
     }
 
-    #[test]
-    fn batches_take_what_is_there_and_answer_each_to_its_sender() {
+    #[tokio::test]
+    async fn batches_take_what_is_there_and_answer_each_to_its_sender() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let socket = listen_udp(address.parse().unwrap()).unwrap();
             let clients = [(); 3].map(|()| client(socket.local_addr().unwrap()));
@@ -223,7 +250,7 @@ mod tests {
             let mut batch = Batch::new(64);
             let mut sizes = Vec::new();
             while sizes.iter().sum::<usize>() < total {
-                socket.receive(&mut batch).unwrap();
+                receive(&socket, &mut batch).await;
                 sizes.push(batch.len());
                 for asked in batch.asked() {
                     let number: usize = std::str::from_utf8(&asked.query[9..]).unwrap().parse().unwrap();
@@ -248,8 +275,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_answer_that_is_refused_keeps_no_other() {
+    #[tokio::test]
+    async fn an_answer_that_is_refused_keeps_no_other() {
         let (socket, address) = served();
         let client = client(address);
         for question in [b"0", b"1", b"2", b"3"] {
@@ -258,7 +285,7 @@ mod tests {
         let mut batch = Batch::new(8);
         let mut answered = 0;
         while answered < 4 {
-            socket.receive(&mut batch).unwrap();
+            receive(&socket, &mut batch).await;
             for asked in batch.asked() {
                 // No datagram is as long as that.
                 let length = if matches!(asked.query, b"0" | b"2") { 70_000 } else { 3 };
@@ -274,8 +301,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_too_long_is_cut_and_an_empty_one_is_one() {
+    #[tokio::test]
+    async fn what_is_too_long_is_cut_and_an_empty_one_is_one() {
         let (socket, address) = served();
         let client = client(address);
         client.send(&[7; 100]).unwrap();
@@ -283,22 +310,9 @@ mod tests {
         let mut batch = Batch::new(10);
         let mut seen = Vec::new();
         while seen.len() < 2 {
-            socket.receive(&mut batch).unwrap();
+            receive(&socket, &mut batch).await;
             seen.extend(batch.asked().map(|asked| asked.query.to_vec()));
         }
         assert_eq!(seen, [vec![7; 10], Vec::new()]);
-    }
-
-    #[test]
-    fn shutting_down_ends_a_wait_that_is_and_one_that_comes() {
-        for address in ["127.0.0.1:0", "[::1]:0", "[2001:db8:53::53]:0"] {
-            let socket = listen_udp(address.parse().unwrap()).unwrap();
-            std::thread::scope(|scope| {
-                let waiting = scope.spawn(|| socket.receive(&mut Batch::new(8)).is_ok());
-                socket.shut_down();
-                waiting.join().unwrap();
-                let _ = socket.receive(&mut Batch::new(8));
-            });
-        }
     }
 }

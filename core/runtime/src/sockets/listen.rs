@@ -16,14 +16,16 @@ const BACKLOG: i32 = 128;
 /// of which the kernel counts with its bookkeeping as 768 bytes or more. It takes the memory while they wait.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// A UDP socket that answers from a local address. On Linux the address need not be there yet.
+/// A UDP socket that answers from a local address. On Linux the address need not be there yet. Called within a tokio
+/// runtime.
 ///
 /// # Errors
 /// The system's.
 pub fn listen_udp(local: SocketAddr) -> io::Result<AnsweringSocket> {
     let socket = bound(local, Type::DGRAM, Protocol::UDP)?;
+    socket.set_nonblocking(true)?;
     enlarge(&socket);
-    Ok(AnsweringSocket::new(socket.into()))
+    AnsweringSocket::new(socket.into())
 }
 
 /// A TCP listener on a local address. On Linux the address need not be there yet. Called within a tokio runtime.

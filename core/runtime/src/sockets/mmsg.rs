@@ -57,8 +57,11 @@ const EMPTY_MESSAGE: libc::mmsghdr = libc::mmsghdr {
     msg_len: 0,
 };
 
-/// Waits for a datagram and takes what else is there already, each into its own buffer. Says how many there were;
-/// their lengths and senders stand in `lengths` and `names`.
+/// Takes the datagrams that are there, each into its own buffer. Says how many there were; their lengths and senders
+/// stand in `lengths` and `names`.
+///
+/// # Errors
+/// Why not even one was taken; of kind [`io::ErrorKind::WouldBlock`] where none is there.
 pub(super) fn receive<'a>(
     fd: BorrowedFd<'_>,
     buffers: impl Iterator<Item = &'a mut [u8]>,
@@ -85,7 +88,7 @@ pub(super) fn receive<'a>(
             fd.as_raw_fd(),
             messages.as_mut_ptr(),
             count,
-            libc::MSG_WAITFORONE as _,
+            libc::MSG_DONTWAIT as _,
             std::ptr::null_mut(),
         )
     };

@@ -9,6 +9,7 @@ mod listen;
 mod mmsg;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod options;
+mod readable;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod single;
 mod udp;

@@ -23,20 +23,27 @@ impl Name {
     }
 }
 
-/// Waits for a datagram.
+/// Takes the datagrams that are there, each into its own buffer. Says how many there were; their lengths and senders
+/// stand in `lengths` and `names`.
+///
+/// # Errors
+/// Why not even one was taken; of kind [`io::ErrorKind::WouldBlock`] where none is there.
 pub(super) fn receive<'a>(
     socket: &UdpSocket,
-    mut buffers: impl Iterator<Item = &'a mut [u8]>,
+    buffers: impl Iterator<Item = &'a mut [u8]>,
     lengths: &mut [usize; BATCH],
     names: &mut [Name; BATCH],
 ) -> io::Result<usize> {
-    let (Some(buffer), Some(length), Some(name)) = (buffers.next(), lengths.first_mut(), names.first_mut())
-    else {
-        return Ok(0);
-    };
-    let (taken, from) = socket.recv_from(buffer)?;
-    (*length, name.0) = (taken, from);
-    Ok(1)
+    let mut count = 0;
+    for ((buffer, length), name) in buffers.zip(lengths).zip(names) {
+        match socket.recv_from(buffer) {
+            Ok((taken, from)) => (*length, name.0) = (taken, from),
+            Err(error) if count == 0 => return Err(error),
+            Err(_) => break,
+        }
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// Sends the first payload to the name beside it, without waiting.

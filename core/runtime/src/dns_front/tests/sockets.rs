@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -57,6 +57,34 @@ async fn thousands_of_queries_over_every_socket_get_each_its_own_answer() {
     }
     let stats = proxy.stats();
     assert_eq!((stats.queries, stats.refused, stats.failed), (4800, 0, 0));
+}
+
+#[tokio::test]
+async fn who_asks_without_end_keeps_nobody_from_his_answer() {
+    // What is sent at the most, where nothing ends it before.
+    const FLOOD: u32 = 3_000_000;
+    let proxy = start_with(&Scripted::new(10), DnsConfig { cache_bytes: 1 << 20, ..doh() });
+    let (flooded, other) = (proxy.addresses()[0], proxy.addresses()[1]);
+    let enough = Arc::new(AtomicBool::new(false));
+    let ends = Arc::clone(&enough);
+    let flooding = std::thread::spawn(move || {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sent = (0..FLOOD).take_while(|_| {
+            drop(socket.send_to(&query(1, "flood"), flooded));
+            !ends.load(Ordering::Relaxed)
+        });
+        sent.count()
+    });
+    eventually("it is not flooded", || proxy.stats().cached > 1000).await;
+    ask_many(other, 0, 20, 1).await;
+    let mut stream = TcpStream::connect(flooded).await.unwrap();
+    for id in 0..20 {
+        let wire = query(id, "by-tcp");
+        send(&mut stream, &wire).await;
+        answers(&read_answer(&mut stream).await.unwrap(), &wire, 10);
+    }
+    enough.store(true, Ordering::Relaxed);
+    assert!(flooding.join().unwrap() < FLOOD as usize, "they had to wait for its end");
 }
 
 #[tokio::test]
@@ -189,7 +217,7 @@ async fn an_address_that_is_taken_is_named() {
 }
 
 #[tokio::test]
-async fn a_dropped_proxy_leaves_neither_address_nor_thread() {
+async fn a_dropped_proxy_leaves_neither_address_nor_task() {
     let script = Scripted::closed(10);
     // The last is an address that no interface has, to which no datagram finds its way.
     let mut listen = local();
@@ -203,14 +231,14 @@ async fn a_dropped_proxy_leaves_neither_address_nor_thread() {
     let mut stream = TcpStream::connect(address).await.unwrap();
     send(&mut stream, &query(2, "b")).await;
     eventually("they are not asked", || script.asked() == 2).await;
-    // Each thread holds the core, and so does each task; a look-up holds it no longer than the proxy does.
+    // Each task holds the core; a look-up holds it no longer than the proxy does.
     let core = Arc::downgrade(&proxy.core);
     let looking = tokio::spawn(proxy.lookup(&"c.example".parse().unwrap(), 16));
     eventually("it is not asked", || script.asked() == 3).await;
     drop(proxy);
     assert!(stream.read_u8().await.is_err());
     assert_eq!(looking.await.unwrap(), None);
-    eventually("a thread or a task is left", || core.strong_count() == 0).await;
+    eventually("a task is left", || core.strong_count() == 0).await;
     DnsProxy::start(&[address], doh(), Arc::new(By(script))).unwrap();
 }
 
