@@ -6,10 +6,11 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use netlab::services::{Bus, NetworkManager, Resolved};
+use netlab::services::{Bus, NetworkManager, Resolved, Systemd};
 use netlab::topology::{DEVICE, INTERFACE, LAN, ROUTER};
 use netlab::{Component, Host, Lab, Topology, eventually};
 
@@ -36,17 +37,25 @@ fn victim() {
     let state = StateDir::open(Path::new(&folder)).unwrap();
     let mut applier = Applier::new(Platform::native().unwrap(), Journal::open(&state).unwrap().0);
     let mut plan = connected(1).dns.unwrap();
-    assert!(applier.switch_dns(&plan).unwrap());
+    set(&mut applier, &plan);
     if victim_is_told_of_another_plan() {
         plan.search = vec!["branch.example".parse().unwrap()];
-        // Whoever keeps the settings may still be on its way back from a restart.
-        eventually(SOON, "the second plan is set", || applier.switch_dns(&plan).unwrap()).unwrap();
+        set(&mut applier, &plan);
     }
     assert_eq!(applier.restore_dns().unwrap(), Some(Undone::Restored(DNS)));
     if let Some(mut killer) = killer {
         killer.kill().unwrap();
         killer.wait().unwrap();
     }
+}
+
+/// Whoever keeps the settings may still be on its way back from a restart.
+fn set(applier: &mut Applier, plan: &DnsPlan) {
+    eventually(SOON, "the plan's settings are set", || -> Result<()> {
+        ensure!(applier.switch_dns(plan)?, "whoever keeps them is away");
+        Ok(())
+    })
+    .unwrap();
 }
 
 /// A message is killed in one plan's life; there are many.
@@ -72,7 +81,8 @@ struct World {
     host: Host,
     mode: DnsMode,
     _manager: Option<NetworkManager>,
-    _resolved: Option<Resolved>,
+    _systemd: Option<Systemd>,
+    _resolved: Option<Arc<Mutex<Resolved>>>,
     _bus: Option<Bus>,
     _topology: Topology,
 }
@@ -85,17 +95,20 @@ impl World {
             host: host.clone(),
             mode,
             _manager: None,
+            _systemd: None,
             _resolved: None,
             _bus: None,
             _topology: topology,
         };
         match mode {
-            DnsMode::ResolvedLink => {
+            DnsMode::ResolvedLink | DnsMode::ResolvedGlobal => {
                 let bus = host.dbus(&[Component::Resolved])?;
                 let mut resolved = bus.resolved("")?;
                 // At first it found a file of resolvers instead of its own.
                 resolved.restart()?;
                 resolved.set_link(INTERFACE, &[LAN.into()], &["corp"])?;
+                let resolved = Arc::new(Mutex::new(resolved));
+                world._systemd = Some(bus.systemd(Arc::clone(&resolved))?);
                 (world._resolved, world._bus) = (Some(resolved), Some(bus));
             }
             DnsMode::NetworkManager => {
@@ -112,7 +125,11 @@ impl World {
                 host.install(&[Component::Openresolv])?;
                 host.sh(&format!("rm /etc/resolv.conf; echo nameserver {LAN} | resolvconf -a eth0.dhcp"))?;
             }
-            _ => {}
+            DnsMode::FileInPlace => {
+                host.write_file("/run/resolv.conf", format!("nameserver {LAN}\n"))?;
+                host.run(["mount", "--bind", "/run/resolv.conf", "/etc/resolv.conf"])?;
+            }
+            DnsMode::File | DnsMode::None => {}
         }
         eventually(SOON, "the former resolver is in force", || -> Result<()> {
             let shown = world.shown()?;
@@ -125,7 +142,7 @@ impl World {
     /// The settings, as people see them.
     fn shown(&self) -> Result<String> {
         let lines = match self.mode {
-            DnsMode::ResolvedLink => {
+            DnsMode::ResolvedLink | DnsMode::ResolvedGlobal => {
                 "readlink /etc/resolv.conf; ls -A /run/systemd/resolved.conf.d 2>/dev/null || true; \
                  resolvectl dns; resolvectl domain"
             }
@@ -206,6 +223,16 @@ fn killed_at_each_message_to_systemd_resolved() {
 }
 
 #[test]
+fn killed_at_each_change_of_a_file_beside_resolveds_global_settings() {
+    survives_a_kill_at_every_step(DnsMode::ResolvedGlobal, &FILES);
+}
+
+#[test]
+fn killed_at_each_message_about_resolveds_global_settings() {
+    survives_a_kill_at_every_step(DnsMode::ResolvedGlobal, &MESSAGES);
+}
+
+#[test]
 fn killed_at_each_change_of_a_file_beside_network_manager() {
     survives_a_kill_at_every_step(DnsMode::NetworkManager, &FILES);
 }
@@ -218,6 +245,11 @@ fn killed_at_each_message_to_network_manager() {
 #[test]
 fn killed_at_each_step_beside_resolvconf() {
     survives_a_kill_at_every_step(DnsMode::Resolvconf, &FILES);
+}
+
+#[test]
+fn killed_at_each_step_with_a_file_that_is_written_in_place() {
+    survives_a_kill_at_every_step(DnsMode::FileInPlace, &FILES);
 }
 
 #[test]

@@ -307,6 +307,37 @@ fn resolveds_global_settings_are_read_and_forgotten_by_restarts() {
         resolved.lock().unwrap().stop()?;
         device.apply(&mut record)?;
         is_led(&device)?;
+        assert_eq!(systemd.restarts(), ["systemd-resolved.service"]);
+
+        // One that is not on the bus may be starting, and have read what goes now. Stopped, it stays so.
+        resolved.lock().unwrap().stop()?;
+        assert_eq!(device.restore_elsewhere(&record)?, Restored::Restored);
+        assert_eq!(systemd.restarts(), ["systemd-resolved.service"]);
+        assert!(!resolved.lock().unwrap().is_started());
+        Ok(())
+    });
+}
+
+#[test]
+fn resolveds_global_settings_that_cannot_be_written_leave_all_as_it_is() {
+    netlab::run(|lab| {
+        let topology = Topology::standard(lab)?;
+        let (bus, resolved) = with_resolved(&topology)?;
+        let systemd = bus.systemd(Arc::new(Mutex::new(resolved)))?;
+        let mut device = Device::new(&topology.device)?;
+        let file = FileChange { before: Before::Absent, written: Vec::new() };
+        let change = DnsChange::DropIn { file, system: device.system(None)? };
+        let mut record = DnsRecord { mode: DnsMode::ResolvedGlobal, trace: Vec::new(), change };
+        let full = "mount -o remount,nr_inodes=2000 /run; i=0; while true > /run/fill$i; do i=$((i+1)); done";
+        let read_only = "mount -o remount,bind,ro /run";
+        for (take, why) in [(full, "No space left"), (read_only, "let weftd write to the folder")] {
+            device.host.sh(take)?;
+            let error = device.apply(&mut record).unwrap_err().to_string();
+            assert!(error.contains("90-weft.conf") && error.contains(why), "{error}");
+            assert!(device.look_up("intranet.corp")?.contains(&LAN.to_string()));
+            assert_eq!(device.restore_elsewhere(&record)?, Restored::Unchanged);
+        }
+        assert_eq!(systemd.restarts(), [""; 0]);
         Ok(())
     });
 }

@@ -74,6 +74,12 @@ impl Resolved {
         self.run()
     }
 
+    /// Whether it was started and not stopped since.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.service.is_some()
+    }
+
     /// Ends it, until [`restart`](Self::restart).
     ///
     /// # Errors

@@ -34,7 +34,7 @@ pub struct Systemd {
 
 impl Bus {
     /// Takes systemd's name on the bus. After its answer to a call of `RestartUnit`, as systemd does its jobs, it
-    /// restarts this resolved.
+    /// restarts this resolved; to `TryRestartUnit`, where it is started.
     ///
     /// # Errors
     ///
@@ -46,7 +46,10 @@ impl Bus {
         call(&mut stream, 2, "RequestName", &[string(NAME), number(0)])?;
         let (tell, restarts) = mpsc::channel();
         let theirs = stream.try_clone()?;
-        let restart = move || resolved.lock().unwrap_or_else(PoisonError::into_inner).restart();
+        let restart = move |only_if_started: bool| {
+            let mut resolved = resolved.lock().unwrap_or_else(PoisonError::into_inner);
+            if only_if_started && !resolved.is_started() { Ok(()) } else { resolved.restart() }
+        };
         let thread = std::thread::spawn(move || {
             if let Err(error) = serve(theirs, restart, &tell) {
                 // The end of the stream, too, is how it is stopped.
@@ -237,7 +240,7 @@ fn read(stream: &mut UnixStream) -> Result<Incoming> {
 
 fn serve(
     mut stream: UnixStream,
-    mut restart: impl FnMut() -> Result<()>,
+    mut restart: impl FnMut(bool) -> Result<()>,
     tell: &mpsc::Sender<String>,
 ) -> Result<()> {
     for serial in 3.. {
@@ -247,11 +250,12 @@ fn serve(
         }
         let mut fields =
             vec![(REPLY_SERIAL, number(incoming.serial)), (DESTINATION, string(&incoming.sender))];
-        if incoming.member == "RestartUnit" {
+        let only_if_started = incoming.member == "TryRestartUnit";
+        if only_if_started || incoming.member == "RestartUnit" {
             let _ = tell.send(Reader(&incoming.body).text()?);
             let job = text(b'o', "/org/freedesktop/systemd1/job/1");
             stream.write_all(&message(REPLY, serial, &fields, &[job]))?;
-            restart()?;
+            restart(only_if_started)?;
         } else {
             fields.push((ERROR_NAME, string("org.freedesktop.DBus.Error.UnknownMethod")));
             stream.write_all(&message(ERROR, serial, &fields, &[string("it is a stand-in")]))?;

@@ -367,8 +367,11 @@ enum Led {
 }
 
 fn restart_if_led(bus: &mut Bus) -> Result<Led, BusError> {
-    // Whoever is away reads its settings when it starts.
-    if !resolved::runs(bus)? || !leads_first(&resolved::global_servers(bus)?) {
+    if !resolved::runs(bus)? {
+        resolved::restart_if_starting(bus);
+        return Ok(Led::ByOthers);
+    }
+    if !leads_first(&resolved::global_servers(bus)?) {
         return Ok(Led::ByOthers);
     }
     Ok(if resolved::restart(bus)? { Led::ByWeftNoMore } else { Led::StillByWeft })

@@ -234,8 +234,19 @@ pub(super) fn restart(bus: &mut Bus) -> Result<bool, BusError> {
     Ok(true)
 }
 
+/// Has systemd start resolved once more where it is starting: it reads its settings before it can be seen on the bus, so
+/// that it may have read what is gone by now. One that is stopped stays so (systemctl(1), "try-restart").
+pub(super) fn restart_if_starting(bus: &mut Bus) {
+    // A unit that systemd does not know does not start.
+    let _ = ask_systemd(bus, "TryRestartUnit");
+}
+
 fn ask_for_restart(bus: &mut Bus) -> Result<bool, BusError> {
-    match bus.call::<_, (OwnedObjectPath,)>(SYSTEMD_MANAGER, "RestartUnit", &(UNIT, "replace")) {
+    ask_systemd(bus, "RestartUnit")
+}
+
+fn ask_systemd(bus: &mut Bus, member: &'static str) -> Result<bool, BusError> {
+    match bus.call::<_, (OwnedObjectPath,)>(SYSTEMD_MANAGER, member, &(UNIT, "replace")) {
         Ok(_job) => Ok(true),
         Err(error) if error.is_absent() => Ok(false),
         Err(error) => Err(error),
