@@ -74,7 +74,7 @@ fn start(args: Args) -> Result<(), Fatal> {
 }
 
 fn undo(args: &Args) -> Result<(), Fatal> {
-    let _lock = InstanceLock::take(&args.run_dir)?;
+    let _lock = InstanceLock::take_to_undo(&args.run_dir)?;
     let result = std::env::var("SERVICE_RESULT").ok();
     if args.unless_crashed && undo::is_crash(result.as_deref()) && undo::shall_be_connected(&args.state_dir)?
     {

@@ -2,6 +2,7 @@
 //! keep such settings running for real.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+mod no_room;
 mod ways;
 
 use std::net::Ipv4Addr;
