@@ -5,12 +5,14 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::Command as Program;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use weft_model::settings::UserChoices;
 use weft_model::{
-    AppRules, Command, Event, LocalPolicy, NetworkState, Plan, Profile, SENTINEL_ADDRESSES, State, Way,
+    AppRules, Command, Event, LocalPolicy, NetworkState, Plan, Profile, SENTINEL_ADDRESSES, ServiceMode,
+    State, Way,
 };
 use weft_runtime::session::{Session, SessionConfig};
 use weft_runtime::tun::PacketQueue;
@@ -322,6 +324,48 @@ fn a_host_that_owns_the_packets_is_answered_in_every_mode_and_over_disconnects()
             Ok(())
         });
     }
+}
+
+/// Asks for one name after the other until it is stopped. What gets lost with an interface is asked again, as any
+/// client does; nothing is refused.
+fn ask_until(stop: &AtomicBool) -> Result<usize> {
+    for number in 0.. {
+        if stop.load(Ordering::Acquire) {
+            return Ok(number);
+        }
+        let answer = ask(&format!("n{number}.corp"))?;
+        ensure!(answer == (0, 1), "query {number}: {answer:?}");
+    }
+    anyhow::bail!("numbers have ended")
+}
+
+#[test]
+fn names_stay_with_weft_while_the_administrator_switches_the_mode() {
+    on_a_phone(TRAFFIC, Packets::Tun, async |mut phone: Phone| {
+        phone.connect().await?;
+        let stop = Arc::<AtomicBool>::default();
+        let stopped = Arc::clone(&stop);
+        let asker = std::thread::spawn(move || ask_until(&stopped));
+        for mode in [ServiceMode::DnsOnly, ServiceMode::TrafficAndDns].repeat(3) {
+            let policy = LocalPolicy { service_mode: Some(mode), ..LocalPolicy::default() };
+            phone.session.set_managed(policy).await?;
+            loop {
+                match phone.next_event().await? {
+                    Event::Plan(plan) => {
+                        ensure!(plan.dns.is_some(), "names go elsewhere on the way to {mode}");
+                        phone.apply(&plan)?;
+                        phone.session.acknowledge(plan.number, Ok(())).await;
+                    }
+                    Event::Status(status) if status.state == State::Connected => break,
+                    _ => {}
+                }
+            }
+        }
+        stop.store(true, Ordering::Release);
+        let asked = asker.join().unwrap()?;
+        ensure!(asked > 0);
+        Ok(())
+    });
 }
 
 #[test]
