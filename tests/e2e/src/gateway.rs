@@ -111,7 +111,7 @@ impl GatewayServer {
     /// # Errors
     /// It cannot be read.
     pub fn authority(&self) -> Result<String> {
-        self.host.read_file(&format!("{DIR}/ca.pem"))
+        self.host.read_file(format!("{DIR}/ca.pem"))
     }
 
     /// The host that it runs on.

@@ -1,5 +1,6 @@
 //! A device registers, connects, is steered by its profile, and leaves no trace.
 
+use anyhow::Context as _;
 use netlab::topology::{DEVICE, DEVICE_V6, GATEWAY, GATEWAY_V6, LAN, LAN_V6, WEB, WEB_V6};
 use netlab::{TCP, UDP};
 use weft_e2e::Setup;
@@ -254,5 +255,6 @@ fn a_revoked_device_may_leave_though_its_users_may_not() {
 fn device_id(setup: &Setup) -> anyhow::Result<String> {
     let devices = setup.gateway.command(&["device", "list", "--json"])?.stdout;
     let devices: serde_json::Value = serde_json::from_str(&devices)?;
-    Ok(devices[0]["id"].as_str().unwrap().to_owned())
+    let id = devices.pointer("/0/id").and_then(serde_json::Value::as_str);
+    Ok(id.context("the gateway lists no device")?.to_owned())
 }
