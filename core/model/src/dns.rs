@@ -140,7 +140,8 @@ pub struct ExtendedError {
 /// One line of the DNS log, which is off unless somebody switches it on: names are private.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsLogEntry {
-    /// When it was answered.
+    /// When it was answered; in JSON `unix_ms`, milliseconds since 1970 (UTC), as in the daemon's log.
+    #[serde(rename = "unix_ms", with = "unix_ms")]
     pub at: SystemTime,
     /// The name asked for, in presentation form (RFC 1035, section 5.1), without the dot at its end.
     pub name: String,
@@ -154,6 +155,24 @@ pub struct DnsLogEntry {
     pub micros: u64,
     /// The first extended error of the answer.
     pub error: Option<ExtendedError>,
+}
+
+/// A moment as a number of milliseconds since 1970 (UTC); one before is 0.
+mod unix_ms {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        serializer.serialize_u64(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+        let since = Duration::from_millis(u64::deserialize(deserializer)?);
+        let out_of_range = || serde::de::Error::custom("a time out of range");
+        UNIX_EPOCH.checked_add(since).ok_or_else(out_of_range)
+    }
 }
 
 /// The DNS log.

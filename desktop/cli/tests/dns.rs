@@ -239,6 +239,8 @@ fn the_log_is_followed_query_by_query() {
     let ran = daemon.weft(&["dns", "log", "-f", "-n", "3", "--on", "--json"]);
     let shown: Vec<DnsLogEntry> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(shown, ["a.example", "b.example", "c.example"].map(entry));
+    let first: Value = serde_json::from_str(ran.out.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["unix_ms"], &first["at"]), (&json!(951_868_799_999_u64), &Value::Null));
     let notes: Vec<Value> = ran.err.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(notes[..3], [off, missed, off].map(|note| json!({ "note": note })));
     let asked = [

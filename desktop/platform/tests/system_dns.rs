@@ -148,6 +148,8 @@ fn resolved_leads_names_by_a_link_of_wefts_own() {
         assert!(description.ours, "{description:?}");
         assert_eq!(description.servers, DNS_PROXY_ADDRESSES);
         assert_eq!(description.place, "the link weft-dns of systemd-resolved");
+        let why = "nothing is tunnelled: weft-dns is there for systemd-resolved alone".to_owned();
+        assert!(description.trace.contains(&why), "{description:?}");
         assert!(description.warnings[0].contains("names under corp"), "{description:?}");
 
         is_missed_and_comes_again(&mut device, &mut resolved, &mut record, &told)?;
@@ -204,6 +206,8 @@ fn moves_to_the_tunnels_interface(device: &mut Device, record: &mut DnsRecord) -
     eventually(SOON, "resolved leads names by weft0", || {
         device.look_up("third.example").is_ok_and(|said| said.contains(Proxy::ANSWER))
     })?;
+    let trace = device.describe(record)?.trace;
+    assert!(trace.contains(&"weft0 is the tunnel's own link".to_owned()), "{trace:?}");
     Ok(packets)
 }
 
