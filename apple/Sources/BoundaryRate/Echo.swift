@@ -4,38 +4,34 @@ import WeftKit
 
 /// A device that sends echo requests (RFC 792) as fast as their replies come, by the way of a packet tunnel provider.
 final class Echo: TunnelHost, PacketInterface, @unchecked Sendable {
-    /// Packets of one call.
-    static let batch = 64
-    /// Packets under way: two batches, so that neither side waits for the other.
-    private static let window = 2 * batch
+    /// Packets that the device gives at once; two such batches are under way at a time.
+    private static let batch = 128
 
     private let far: String
+    private let size: Int
     private let queue = DispatchQueue(label: "org.weft.rate")
     private let lock = NSLock()
     private var requests: [Data] = []
     private var waiting: (@Sendable ([Data]) -> Void)?
     private var underWay = 0
-    private var counts = Counts()
+    private var replies = 0
 
-    struct Counts {
-        var sent = 0
-        var back = 0
-        var lost = 0
+    /// `far` answers echo requests of `size` bytes, behind the tunnel.
+    init(to far: String, size: Int) {
+        self.far = far
+        self.size = size
     }
 
-    /// `far` answers echo requests, behind the tunnel.
-    init(to far: String) { self.far = far }
-
     var packets: any PacketInterface { self }
-    var counted: Counts { lock.withLock { counts } }
+    /// How many replies have come.
+    var back: Int { lock.withLock { replies } }
 
     func apply(_ settings: TunnelSettings) async throws {
         guard let own = settings.ipv4?.addresses.first?.bytes, let to = IPRange(address: far, prefix: 32)?.bytes else {
             throw ProviderFault(.invalidInput, "the tunnel or the far end has no IPv4 address")
         }
-        lock.withLock {
-            if requests.isEmpty { requests = (0..<Self.batch).map { echoRequest($0, from: own, to: to) } }
-        }
+        let made = (0..<Self.batch).map { echoRequest($0, size: size, from: own, to: to) }
+        lock.withLock { requests = made }
     }
 
     func setReasserting(_ isReasserting: Bool) {}
@@ -48,29 +44,25 @@ final class Echo: TunnelHost, PacketInterface, @unchecked Sendable {
     }
 
     func write(_ packets: [Data]) {
-        let replies = packets.filter { $0.count > 20 && $0[$0.startIndex + 20] == 0 }.count
+        let came = packets.count { $0.count > 20 && $0[$0.startIndex + 20] == 0 }
         lock.withLock {
-            counts.back += replies
-            underWay = max(underWay - replies, 0)
+            replies += came
+            underWay = max(underWay - came, 0)
         }
         sendNext()
     }
 
-    /// Counts what is under way as lost, and goes on.
+    /// What is under way is lost.
     func goOn() {
-        lock.withLock {
-            counts.lost += underWay
-            underWay = 0
-        }
+        lock.withLock { underWay = 0 }
         sendNext()
     }
 
     private func sendNext() {
         let next: (handler: @Sendable ([Data]) -> Void, packets: [Data])? = lock.withLock {
-            guard let handler = waiting, !requests.isEmpty, underWay < Self.window else { return nil }
+            guard let handler = waiting, !requests.isEmpty, underWay <= Self.batch else { return nil }
             waiting = nil
             underWay += requests.count
-            counts.sent += requests.count
             return (handler, requests)
         }
         // The handler reads anew before it returns.
@@ -85,11 +77,12 @@ private func checksum(_ bytes: [UInt8]) -> [UInt8] {
     return [UInt8(truncatingIfNeeded: ~sum >> 8), UInt8(truncatingIfNeeded: ~sum)]
 }
 
-/// An echo request of 60 bytes.
-private func echoRequest(_ number: Int, from own: [UInt8], to far: [UInt8]) -> Data {
-    var icmp: [UInt8] = [8, 0, 0, 0, 0, 7, UInt8(number >> 8), UInt8(number & 0xff)] + [UInt8](repeating: 0, count: 32)
+/// An echo request in an IPv4 packet (RFC 791) of `size` bytes, an even number.
+private func echoRequest(_ number: Int, size: Int, from own: [UInt8], to far: [UInt8]) -> Data {
+    var icmp: [UInt8] = [8, 0, 0, 0, 0, 7, UInt8(number >> 8), UInt8(number & 0xff)]
+    icmp += [UInt8](repeating: 0, count: size - 28)
     icmp.replaceSubrange(2..<4, with: checksum(icmp))
-    var header: [UInt8] = [0x45, 0, 0, UInt8(20 + icmp.count), 0, 0, 0, 0, 64, 1, 0, 0] + own + far
+    var header: [UInt8] = [0x45, 0, UInt8(size >> 8), UInt8(size & 0xff), 0, 0, 0, 0, 64, 1, 0, 0] + own + far
     header.replaceSubrange(10..<12, with: checksum(header))
     return Data(header + icmp)
 }

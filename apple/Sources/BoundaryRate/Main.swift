@@ -4,55 +4,80 @@ import TunnelKit
 import WeftCore
 import WeftKit
 
-/// How many packets a second pass the boundary from Swift and back, by the C functions and the whole of the shell's own
-/// path: enrols by the link in WEFT_LINKS, connects, and sends echo requests to WEFT_ECHO until WEFT_PACKETS came back.
+#if canImport(Glibc)
+import Glibc
+#endif
+
+/// Measures what it costs to carry packets over the boundary from Swift and back, by the C functions and the whole of the
+/// shell's own path: connects with the registration that WEFT_STATE holds, sends echo requests of WEFT_SIZE bytes to WEFT_ECHO
+/// for WEFT_SECONDS, and prints how many came back, the seconds, those of the processor, and KiB of memory.
 @main
 struct BoundaryRate {
-    /// When everything has the memory that it will need, as a part of all packets.
-    private static let warm = 10
+    /// How long everything may take the memory that it needs before anything counts.
+    private static let warmUp = Duration.milliseconds(500)
+    /// How often it is looked whether echoes still come. What is not back when none came for so long is lost.
+    private static let look = Duration.milliseconds(500)
 
     static func main() async throws {
-        let environment = ProcessInfo.processInfo.environment
-        guard let link = environment["WEFT_LINKS"]?.split(separator: " ").first, let far = environment["WEFT_ECHO"] else {
-            print("WEFT_LINKS and WEFT_ECHO name no gateway and no host behind it")
+        let told = ProcessInfo.processInfo.environment
+        guard let state = told["WEFT_STATE"], let far = told["WEFT_ECHO"], let size = told["WEFT_SIZE"].flatMap(Int.init),
+            let seconds = told["WEFT_SECONDS"].flatMap(Int.init)
+        else {
+            print("WEFT_STATE, WEFT_ECHO, WEFT_SIZE and WEFT_SECONDS say what to do")
             exit(2)
         }
-        let packets = environment["WEFT_PACKETS"].flatMap(Int.init) ?? 1_000_000
         let config = SessionConfig(
             deviceName: "rate", os: "linux", osVersion: "", managed: nil, dnsCacheBytes: nil)
-        let secrets = Secrets()
-        let membership = LocalCore(config: config, secrets: secrets)
-        try await membership.join(try membership.read(link: String(link)))
-        let echo = Echo(to: far)
+        let echo = Echo(to: far, size: size)
         let path = NetworkPath(interface: "eth0", gateways: [], hasIPv4: true, hasIPv6: true, isExpensive: false)
+        let secrets = FileSecrets(URL(fileURLWithPath: state))
         let controller = TunnelController(host: echo, secrets: secrets, path: path)
         try await controller.start(config)
-        await carry(echo, until: packets / warm)
-        let (begun, first) = (ContinuousClock.now, echo.counted.back)
-        await carry(echo, until: packets)
-        let seconds = (ContinuousClock.now - begun) / .seconds(1)
-        let counts = echo.counted
-        let rate = Int(Double(counts.back - first) / seconds)
-        print("\(counts.sent) packets in, \(counts.back) out, \(counts.lost) lost, \(rate)/s each way")
+        try await carry(echo, for: warmUp)
+        let (begun, spent, first) = (ContinuousClock.now, try processorTime(), echo.back)
+        try await carry(echo, for: .seconds(seconds))
+        let (took, processor) = ((ContinuousClock.now - begun) / .seconds(1), try processorTime() - spent)
+        print("\(echo.back - first) \(took) \(processor) \(try peakMemory())")
         await controller.stop()
     }
 
-    /// Goes on until so many have come back in all; what is not back when nothing came for a while is lost.
-    private static func carry(_ echo: Echo, until wanted: Int) async {
+    /// Lets echoes come and go.
+    private static func carry(_ echo: Echo, for time: Duration) async throws {
+        let end = ContinuousClock.now + time
         var seen = -1
-        while echo.counted.back < wanted {
-            if echo.counted.back == seen { echo.goOn() }
-            seen = echo.counted.back
-            try? await Task.sleep(for: .milliseconds(200))
+        while ContinuousClock.now < end {
+            if echo.back == seen { echo.goOn() }
+            seen = echo.back
+            try await Task.sleep(until: min(end, ContinuousClock.now + look))
         }
+    }
+
+    /// Seconds of this process.
+    private static func processorTime() throws -> Double {
+        var time = timespec()
+        guard clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time) == 0 else { throw POSIXError(.EINVAL) }
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
+
+    /// The most that was resident, in KiB.
+    private static func peakMemory() throws -> Int {
+        let status = try String(contentsOfFile: "/proc/self/status", encoding: .utf8)
+        let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
+        guard let peak = line.flatMap({ Int($0.filter(\.isNumber)) }) else { throw CocoaError(.fileReadCorruptFile) }
+        return peak
     }
 }
 
-/// Secrets for as long as the program runs.
-private final class Secrets: SecretStore, @unchecked Sendable {
-    private let lock = NSLock()
-    private var kept: [String: Data] = [:]
+/// The secrets of a device, in the file that others of the same kind leave.
+private struct FileSecrets: SecretStore {
+    private let file: URL
 
-    func load(_ name: String) throws -> Data? { lock.withLock { kept[name] } }
-    func store(_ name: String, _ value: Data?) throws { lock.withLock { kept[name] = value } }
+    init(_ file: URL) { self.file = file }
+
+    func load(_ name: String) throws -> Data? { try Data(contentsOf: file) }
+
+    func store(_ name: String, _ value: Data?) throws {
+        guard let value else { throw ProviderFault(.host, "this device does not leave") }
+        try value.write(to: file)
+    }
 }

@@ -17,8 +17,6 @@ const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 70, 1);
 const PROFILE: &str = r#"{"fallback_domains": []}"#;
 /// Where the phone keeps who it is.
 const STATE: &str = "/run/boundary.state";
-/// How many packets the Apple shell's program carries for each second that others take.
-const SWIFT_PACKETS: u32 = 20_000;
 /// How long a program may take besides the time that it carries.
 const SOON: Duration = Duration::from_secs(60);
 
@@ -56,10 +54,6 @@ impl Field {
     pub(crate) fn carry(&self, row: Row, size: u32, seconds: u32) -> Result<Carried> {
         let mut command = row.command(&self.phone)?;
         Self::tell(&mut command, size, seconds);
-        if row == Row::Swift {
-            let packets = seconds.saturating_mul(SWIFT_PACKETS);
-            command.env("WEFT_LINKS", self.link()?).env("WEFT_PACKETS", packets.to_string());
-        }
         let output = self.phone.finish(command, SOON + Duration::from_secs(seconds.into()))?.success()?;
         Carried::parse(&output.stdout)
     }

@@ -35,7 +35,7 @@ pub(crate) fn measure(lab: &Lab, args: &BoundaryArgs, quiet: &mut Quiet) -> Resu
     for round in 1..=args.rounds {
         for row in &rows {
             eprintln!("boundary, round {round} of {}: {}", args.rounds, row.name());
-            for size in SIZES.into_iter().filter(|size| row.carries(*size)) {
+            for size in SIZES {
                 bench.run(&field, *row, size, args.seconds, quiet);
             }
         }
@@ -58,11 +58,10 @@ impl Bench {
             Ok(carried) => {
                 let echoes = Figure::more(format!("echoes-{size}"), "1/s");
                 self.samples.add(echoes, row.name(), carried.echoes / carried.seconds);
-                let Some(cost) = carried.cost else { return };
                 let processor = Figure::less(format!("cpu-{size}"), "us");
-                self.samples.add(processor, row.name(), cost.processor * 1e6 / carried.echoes);
+                self.samples.add(processor, row.name(), carried.processor * 1e6 / carried.echoes);
                 let memory = Figure::less(format!("memory-{size}"), "MiB");
-                self.samples.add(memory, row.name(), cost.memory / 1024.0);
+                self.samples.add(memory, row.name(), carried.memory / 1024.0);
             }
             Err(error) => {
                 eprintln!("{}: {error:#}", row.name());
@@ -98,12 +97,6 @@ impl Bench {
 struct Carried {
     echoes: f64,
     seconds: f64,
-    /// Where the program tells it.
-    cost: Option<Cost>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Cost {
     /// Processor time in seconds.
     processor: f64,
     /// The most that was resident, in KiB.
@@ -111,23 +104,15 @@ struct Cost {
 }
 
 impl Carried {
-    /// Of the last line that a program prints: echoes, seconds, seconds of processor time, KiB of memory; or a sentence that
-    /// ends with a rate, as "90/s each way".
+    /// Of the last line that a program prints: echoes, seconds, seconds of processor time, KiB of memory.
     fn parse(text: &str) -> Result<Self> {
         let line = text.lines().last().unwrap_or_default();
-        let rate = line.strip_suffix("/s each way").and_then(|rest| rest.rsplit(' ').next());
-        let carried = match rate {
-            Some(rate) => Self { echoes: rate.parse()?, seconds: 1.0, cost: None },
-            None => {
-                let numbers = line.split_whitespace().map(str::parse).collect::<Result<Vec<f64>, _>>()?;
-                let &[echoes, seconds, processor, memory] = numbers.as_slice() else {
-                    bail!("not four numbers: {line}")
-                };
-                Self { echoes, seconds, cost: Some(Cost { processor, memory }) }
-            }
+        let numbers = line.split_whitespace().map(str::parse).collect::<Result<Vec<f64>, _>>()?;
+        let &[echoes, seconds, processor, memory] = numbers.as_slice() else {
+            bail!("not four numbers: {line}")
         };
-        ensure!(carried.echoes > 0.0 && carried.seconds > 0.0, "nothing came back: {line}");
-        Ok(carried)
+        ensure!(echoes > 0.0 && seconds > 0.0, "nothing came back: {line}");
+        Ok(Self { echoes, seconds, processor, memory })
     }
 }
 
@@ -136,15 +121,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_says_four_numbers_or_a_rate() {
-        let cost = Some(Cost { processor: 0.5, memory: 900.0 });
-        let numbers = Carried { echoes: 1000.0, seconds: 2.5, cost };
-        assert_eq!(Carried::parse("1000 2.5 0.5 900\n").unwrap(), numbers);
-        let rate = Carried { echoes: 90.0, seconds: 1.0, cost: None };
-        assert_eq!(Carried::parse("joined\n9 packets in, 8 out, 1 lost, 90/s each way\n").unwrap(), rate);
-        for wrong in
-            ["", "1000 2.5 0.5", "0 2.5 0.5 900", "1000 0 0.5 900", "a b c d", "1 2 3 4 5", "0/s each way"]
-        {
+    fn a_program_says_four_numbers() {
+        let carried = Carried { echoes: 1000.0, seconds: 2.5, processor: 0.5, memory: 900.0 };
+        assert_eq!(Carried::parse("joined\n1000 2.5 0.5 900\n").unwrap(), carried);
+        for wrong in ["", "1000 2.5 0.5", "0 2.5 0.5 900", "1000 0 0.5 900", "a b c d", "1 2 3 4 5"] {
             Carried::parse(wrong).unwrap_err();
         }
     }

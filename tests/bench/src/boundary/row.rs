@@ -41,11 +41,6 @@ impl Row {
         }
     }
 
-    /// Whether it can be told to send packets of so many bytes. The Apple shell's program sends small ones alone.
-    pub(crate) fn carries(self, size: u32) -> bool {
-        self != Self::Swift || size < 100
-    }
-
     /// Whether what it takes is there.
     ///
     /// # Errors
