@@ -18,14 +18,17 @@ use crate::gateway::{Nothing, PATIENCE, query, registration, resolver, serve};
 
 /// Says that this process is the phone.
 const PHONE: &str = "WEFT_TEST_PHONE";
-/// What a session may take at its peak, in KiB.
-const BUDGET: u64 = PHONE_MEMORY as u64 >> 10;
+/// What a session may take at its peak, in KiB: 15 MB, which are less than the MiB of the core's own sum.
+const BUDGET: u64 = 15_000_000 >> 10;
+const _: () = assert!(BUDGET << 10 <= PHONE_MEMORY as u64);
 const NAMES: usize = 10_000;
 const ENTRIES: usize = 1_000;
-/// 100 Mbit/s each way in packets of 1,280 bytes, for 3 s.
+/// 100 Mbit/s each way in packets of 1,280 bytes, for 3 s at least.
 const PACKETS_PER_SECOND: usize = 100_000_000 / 8 / PACKET;
 const PACKET: usize = 1280;
 const PACKETS: usize = 3 * PACKETS_PER_SECOND;
+/// What is offered: a tenth more, so that a second may be had in which nothing is short of the rate.
+const OFFERED_PER_SECOND: usize = PACKETS_PER_SECOND / 10 * 11;
 /// How long an idle session is watched, after its threads have freed their memory.
 const WATCHED: Duration = Duration::from_secs(3);
 
@@ -149,25 +152,50 @@ async fn fill_cache(session: &Session, queue: &PacketQueue) -> Result<()> {
     Ok(())
 }
 
-/// Sends at the rate until so many packets have come back, however many a busy machine loses on the way. Gives the most
-/// memory seen.
-fn load(queue: &PacketQueue) -> Result<u64> {
+/// What a load came to.
+#[derive(Debug, Default)]
+struct Load {
+    /// Packets that were offered, and that came back.
+    sent: usize,
+    back: usize,
+    /// The most memory seen, in KiB.
+    peak: u64,
+    /// The packets that came back in the best second.
+    best: usize,
+}
+
+impl Load {
+    /// Whether it was the load that is meant. Unoptimised, a busy machine need not carry as much.
+    fn is_full(&self) -> bool {
+        self.back >= PACKETS && (cfg!(debug_assertions) || self.best >= PACKETS_PER_SECOND)
+    }
+}
+
+/// Sends at the rate until so many packets have come back, and until as many have come back in one second as the rate wants,
+/// however many a busy machine loses on the way.
+fn load(queue: &PacketQueue) -> Result<Load> {
     let packet = datagram(Ipv4Addr::new(198, 51, 100, 9), 9, &[7; PACKET - 28]);
     let (packets, offsets) =
         (packet.repeat(10), (0..=10).map(|count| count * PACKET as u32).collect::<Vec<_>>());
-    let (begun, mut sent, mut back, mut peak) = (Instant::now(), 0, 0, 0);
-    while back < PACKETS {
-        ensure!(begun.elapsed() < PATIENCE * 4, "of {sent} packets, {back} came back");
-        let due = usize::try_from(begun.elapsed().as_micros())? * PACKETS_PER_SECOND / 1_000_000;
-        while sent + 10 <= due {
+    let (begun, mut load) = (Instant::now(), Load::default());
+    let (mut second, mut before) = (begun, 0);
+    while !load.is_full() {
+        ensure!(begun.elapsed() < PATIENCE * 4, "{load:?}");
+        let due = usize::try_from(begun.elapsed().as_micros())? * OFFERED_PER_SECOND / 1_000_000;
+        while load.sent + 10 <= due {
             // What finds the queue full is lost, as on a network.
             queue.send(&packets, &offsets)?;
-            sent += 10;
+            load.sent += 10;
         }
-        back += queue.receive_blocking(Duration::from_millis(1))?.len();
-        peak = peak.max(status("RssAnon")?);
+        load.back += queue.receive_blocking(Duration::from_millis(1))?.len();
+        load.peak = load.peak.max(status("RssAnon")?);
+        let took = usize::try_from(second.elapsed().as_micros())?;
+        if took >= 1_000_000 {
+            load.best = load.best.max((load.back - before) * 1_000_000 / took);
+            (second, before) = (Instant::now(), load.back);
+        }
     }
-    Ok(peak)
+    Ok(load)
 }
 
 async fn phone() -> Result<()> {
@@ -185,10 +213,13 @@ async fn phone() -> Result<()> {
     let session = Session::start(config, Arc::new(Nothing))?;
     let queue = connect(&session).await?;
     fill_cache(&session, &queue).await?;
-    let peak = load(&queue)?;
-    let whole = status("VmHWM")?;
+    let load = load(&queue)?;
+    let (peak, whole) = (load.peak, status("VmHWM")?);
+    let rate = load.best * PACKET * 8 / 1_000_000;
     println!(
-        "{PACKETS} packets came back; peak {peak} KiB of its own memory, {whole} KiB with the program's"
+        "of {} packets {} came back, {rate} Mbit/s each way in the best second; peak {peak} KiB of its own memory, {whole} KiB \
+         with the program's",
+        load.sent, load.back
     );
     ensure!(peak < BUDGET, "{peak} KiB");
     // Unoptimised, the program itself takes more than its memory.
