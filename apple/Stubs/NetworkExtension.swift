@@ -71,6 +71,8 @@ open class NEDNSSettings: NSObject {
 
 open class NEVPNProtocol: NSObject {
     open var serverAddress: String?
+    open var enforceRoutes = false
+    open var excludeLocalNetworks = true
 }
 
 open class NETunnelProviderProtocol: NEVPNProtocol {

@@ -99,6 +99,7 @@ public struct HierarchicalShapeStyle: Sendable { public static let secondary = H
 public struct AccessibilityTraits: Sendable { public static let isHeader = AccessibilityTraits() }
 public struct AccessibilityChildBehavior: Sendable { public static let combine = AccessibilityChildBehavior() }
 public struct EnabledTextSelectability: Sendable { public static let enabled = EnabledTextSelectability() }
+public struct TextInputAutocapitalization: Sendable { public static var never: TextInputAutocapitalization { Self() } }
 public enum Visibility: Sendable { case automatic, visible, hidden }
 
 extension View {
@@ -106,6 +107,7 @@ extension View {
     public func foregroundStyle(_ style: HierarchicalShapeStyle) -> some View { self }
     public func textSelection(_ selectability: EnabledTextSelectability) -> some View { self }
     public func disabled(_ disabled: Bool) -> some View { self }
+    public func textInputAutocapitalization(_ autocapitalization: TextInputAutocapitalization?) -> some View { self }
     public func autocorrectionDisabled(_ disable: Bool = true) -> some View { self }
     public func accessibilityLabel(_ label: LocalizedStringKey) -> some View { self }
     public func accessibilityAddTraits(_ traits: AccessibilityTraits) -> some View { self }

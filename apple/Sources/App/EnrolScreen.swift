@@ -22,6 +22,7 @@ struct EnrolScreen: View {
                     #endif
                     TextField("weft://enrol?…", text: $model.link)
                         .autocorrectionDisabled()
+                        .textInputAutocapitalization(.never)
                         .accessibilityLabel("Enrolment link")
                         .onSubmit { Task { await model.readLink() } }
                     Button("Continue") { Task { await model.readLink() } }

@@ -12,6 +12,7 @@ struct ExplainScreen: View {
             Section {
                 TextField("Name or address", text: $model.subject)
                     .autocorrectionDisabled()
+                    .textInputAutocapitalization(.never)
                     .onSubmit { Task { await model.explain() } }
                 if model.isExplaining {
                     ProgressView("Asking…")

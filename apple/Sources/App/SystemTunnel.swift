@@ -7,15 +7,28 @@ import WeftKit
 /// The system's VPN configuration of this app.
 @MainActor
 final class SystemTunnel: TunnelManager {
+    /// How long a message to the extension may take: more than a fetch of the profile, which the core gives up by itself.
+    private static let answerWithin = Duration.seconds(60)
+    /// How long the extension may take to end. It gives itself 15 s for the core to disconnect, and as many to close.
+    private static let endWithin = Duration.seconds(35)
+
     private let deviceName: String
     private var manager: NETunnelProviderManager?
     private var observer: (any NSObjectProtocol)?
+    private var endings: [Once<Void>] = []
 
     init(deviceName: String) { self.deviceName = deviceName }
 
     var isRunning: Bool {
         switch manager?.connection.status {
         case .connected, .connecting, .reasserting: true
+        default: false
+        }
+    }
+
+    private var hasEnded: Bool {
+        switch manager?.connection.status {
+        case .none, .invalid, .disconnected: true
         default: false
         }
     }
@@ -31,6 +44,10 @@ final class SystemTunnel: TunnelManager {
         tunnel.providerBundleIdentifier = Shared.extensionID
         // Shown in the system's settings; the gateway's address comes from the registration.
         tunnel.serverAddress = "Weft"
+        // The tunnel's routes stand above those that a local network brings, and above an app's choice of an interface.
+        // What stays outside, the local network too, is the plan's to say, by what it does not include.
+        tunnel.enforceRoutes = true
+        tunnel.excludeLocalNetworks = false
         var configuration: [String: Any] = [Shared.deviceNameKey: deviceName]
         configuration[Shared.managedKey] = ManagedSettings.forExtension(Shared.managed)
         tunnel.providerConfiguration = configuration
@@ -51,12 +68,24 @@ final class SystemTunnel: TunnelManager {
     }
 
     /// Rules that start the tunnel would undo the user's wish at once: they are switched off first, and on by the next start.
-    func stop() async {
+    func stop() async -> Bool {
         if let manager, manager.isOnDemandEnabled {
             manager.isOnDemandEnabled = false
             try? await manager.saveToPreferences()
         }
         manager?.connection.stopVPNTunnel()
+        return await finishes(within: Self.endWithin) { await self.untilEnded() }
+    }
+
+    private func untilEnded() async {
+        guard !hasEnded else { return }
+        await withCheckedContinuation { endings.append(Once($0)) }
+    }
+
+    private func statusChanged() {
+        guard hasEnded else { return }
+        endings.forEach { $0.resume(()) }
+        endings = []
     }
 
     func remove() async throws {
@@ -76,21 +105,21 @@ final class SystemTunnel: TunnelManager {
             throw ProviderFault(.closed, "the tunnel is not running")
         }
         let message = try ProviderCodec.encode(request)
-        let reply: Data? = try await withCheckedThrowingContinuation { continuation in
-            do {
-                try session.sendProviderMessage(message) { continuation.resume(returning: $0) }
-            } catch {
-                continuation.resume(throwing: error)
-            }
+        let reply = try await reply(within: Self.answerWithin) { answered in
+            try session.sendProviderMessage(message, responseHandler: answered)
         }
-        guard let reply else { throw ProviderFault(.closed, "the tunnel did not answer") }
         return try ProviderCodec.decode(ProviderReply.self, from: reply)
     }
 
     func observe(_ handler: @escaping @MainActor () -> Void) {
         observer = NotificationCenter.default.addObserver(
             forName: .NEVPNStatusDidChange, object: nil, queue: .main
-        ) { _ in MainActor.assumeIsolated { handler() } }
+        ) { [weak self] _ in
+            MainActor.assumeIsolated {
+                self?.statusChanged()
+                handler()
+            }
+        }
         News.observe(handler)
     }
 }

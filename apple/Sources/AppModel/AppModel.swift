@@ -162,7 +162,8 @@ public final class AppModel {
         asksToLeave = false
         guard member?.mayLeave == true else { return }
         await attempt {
-            await tunnel.stop()
+            // An extension that still runs would use, and store, what is about to be deleted.
+            guard await tunnel.stop() else { throw ProviderFault(.host, "the tunnel does not end") }
             try await membership.leave()
             try await tunnel.remove()
             path = []

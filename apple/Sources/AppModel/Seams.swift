@@ -8,7 +8,9 @@ public protocol TunnelManager: AnyObject {
     /// Puts the configuration in place; the system asks the user the first time.
     func install() async throws
     func start() async throws
-    func stop() async
+    /// Returns once the extension has ended; false where it has not, after a while.
+    @discardableResult
+    func stop() async -> Bool
     /// Forgets the configuration.
     func remove() async throws
     /// When the system is to start and stop the tunnel by itself.

@@ -17,7 +17,6 @@ extension NEIPv4Settings {
     convenience init(_ family: TunnelSettings.Family) {
         self.init(addresses: family.addresses.map(\.address), subnetMasks: family.addresses.map(\.mask))
         includedRoutes = family.included.map(NEIPv4Route.init)
-        excludedRoutes = family.excluded.map(NEIPv4Route.init)
     }
 }
 
@@ -32,7 +31,6 @@ extension NEIPv6Settings {
         let lengths = family.addresses.map { NSNumber(value: $0.prefix) }
         self.init(addresses: family.addresses.map(\.address), networkPrefixLengths: lengths)
         includedRoutes = family.included.map(NEIPv6Route.init)
-        excludedRoutes = family.excluded.map(NEIPv6Route.init)
     }
 }
 

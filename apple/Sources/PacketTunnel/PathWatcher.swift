@@ -35,8 +35,9 @@ extension NetworkPath {
             return
         }
         self.init(
-            interface: interface.name, gateways: path.gateways.map { "\($0)" }, hasIPv4: path.supportsIPv4,
-            hasIPv6: path.supportsIPv6, isExpensive: path.isExpensive)
+            interface: interface.name, gateways: path.gateways.map { "\($0)" },
+            addresses: LocalAddresses.of(interface.name), hasIPv4: path.supportsIPv4, hasIPv6: path.supportsIPv6,
+            isExpensive: path.isExpensive)
     }
 }
 #endif

@@ -89,8 +89,9 @@ final class PathBox: @unchecked Sendable {
 extension NetworkPath {
     /// As the core names it. The system tells an app nothing of the resolvers of the network below.
     var info: NetworkInfo {
-        NetworkInfo(
-            id: gateways.isEmpty ? nil : gateways.joined(separator: " "), interface: interface, hasV4: hasIPv4,
+        let marks = gateways + addresses
+        return NetworkInfo(
+            id: marks.isEmpty ? nil : marks.joined(separator: " "), interface: interface, hasV4: hasIPv4,
             hasV6: hasIPv6, dnsServers: [], metered: isExpensive, privateDns: .off)
     }
 }

@@ -27,16 +27,21 @@ public protocol PacketInterface: AnyObject, Sendable {
 public struct NetworkPath: Equatable, Sendable {
     /// The interface that the path leaves by; none = there is no network.
     public let interface: String?
-    /// What tells this network from another of the same interface: its gateways.
+    /// What tells this network from another of the same interface: its gateways,
     public let gateways: [String]
+    /// and what the device is called in it. Many networks have the same gateway address.
+    public let addresses: [String]
     public let hasIPv4: Bool
     public let hasIPv6: Bool
     /// Whether its traffic costs.
     public let isExpensive: Bool
 
-    public init(interface: String?, gateways: [String], hasIPv4: Bool, hasIPv6: Bool, isExpensive: Bool) {
+    public init(
+        interface: String?, gateways: [String], addresses: [String] = [], hasIPv4: Bool, hasIPv6: Bool, isExpensive: Bool
+    ) {
         self.interface = interface
         self.gateways = gateways
+        self.addresses = addresses
         self.hasIPv4 = hasIPv4
         self.hasIPv6 = hasIPv6
         self.isExpensive = isExpensive

@@ -23,9 +23,6 @@ public struct IPRange: Hashable, Sendable {
     /// Whether these are addresses of IPv6.
     public var isIPv6: Bool { bytes.count == 16 }
 
-    /// Whether every address of the family is in it.
-    public var isEverything: Bool { prefix == 0 }
-
     /// The address as text (RFC 5952 for IPv6).
     public var address: String { IPRange.format(bytes) }
 

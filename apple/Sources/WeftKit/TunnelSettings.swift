@@ -14,14 +14,13 @@ public struct TunnelSettings: Equatable, Sendable {
     /// None = the system's resolvers stay.
     public let dns: Names?
 
-    /// The interface's part of one address family.
+    /// The interface's part of one address family. What stays outside is what `included` leaves out: the core says both, and a
+    /// system that enforces the routes of a tunnel may drop what is included where anything is named as excluded.
     public struct Family: Equatable, Sendable {
         /// The interface's addresses, each with its prefix.
         public let addresses: [IPRange]
         /// What goes into the tunnel.
         public let included: [IPRange]
-        /// What stays outside although an included range has it.
-        public let excluded: [IPRange]
     }
 
     /// Who answers names.
@@ -78,16 +77,12 @@ public struct TunnelSettings: Equatable, Sendable {
         let addresses = try TunnelSettings.ranges(interface.addresses)
         guard !addresses.isEmpty else { throw .noAddress }
         let included = try TunnelSettings.ranges(plan.routes)
-        let excluded = try TunnelSettings.ranges(plan.excludedRoutes)
         let family = { (isIPv6: Bool) -> Family? in
             let routed = included.filter { $0.isIPv6 == isIPv6 }
             var own = addresses.filter { $0.isIPv6 == isIPv6 }.compactMap(TunnelSettings.widened)
             if own.isEmpty, !routed.isEmpty, let address = TunnelSettings.stranded[isIPv6] ?? nil { own = [address] }
             guard !own.isEmpty else { return nil }
-            return Family(
-                addresses: own,
-                included: routed,
-                excluded: excluded.filter { $0.isIPv6 == isIPv6 && !$0.isEverything })
+            return Family(addresses: own, included: routed)
         }
         self.init(
             remoteAddress: TunnelSettings.placeholder,

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 import WeftKit
 
@@ -7,6 +8,8 @@ import WeftKit
 @MainActor
 private final class TestTunnel: TunnelManager {
     var isRunning = false
+    /// Whether a stop ends it.
+    var ends = true
     var calls: [String] = []
     var refusal: ProviderFault?
     var reply: ProviderReply = .done
@@ -20,9 +23,10 @@ private final class TestTunnel: TunnelManager {
         isRunning = true
     }
 
-    func stop() async {
+    func stop() async -> Bool {
         calls.append("stop")
-        isRunning = false
+        if ends { isRunning = false }
+        return ends
     }
 
     func setOnDemand(_ policy: OnDemandPolicy) async throws { try note("on demand \(policy.isOn)") }
@@ -275,6 +279,27 @@ struct AppModelTests {
         let other = await self.model(TestMembership(kept))
         await other.leave()
         #expect(other.member == kept)
+    }
+
+    @Test func nobodyLeavesUnderATunnelThatDoesNotEnd() async {
+        let model = await model(TestMembership(office))
+        tunnel.ends = false
+        await model.leave()
+        #expect(tunnel.calls == ["stop"])
+        #expect(model.member == office)
+        #expect(model.fault?.kind == .host)
+    }
+
+    @Test func aMessageIsAnsweredInTimeOrNotAtAll() async throws {
+        let answered = try await reply(within: .seconds(60)) { $0(Data([7])) }
+        #expect(answered == Data([7]))
+        let ended = await #expect(throws: ProviderFault.self) { try await reply(within: .seconds(60)) { $0(nil) } }
+        #expect(ended?.kind == .closed)
+        let silent = await #expect(throws: ProviderFault.self) { try await reply(within: .milliseconds(20)) { _ in } }
+        #expect(silent?.kind == .closed)
+        await #expect(throws: ProviderFault(.closed, "gone")) {
+            try await reply(within: .seconds(60)) { _ in throw ProviderFault(.closed, "gone") }
+        }
     }
 
     @Test func onDemandIsKeptOnceTheSystemHasIt() async {

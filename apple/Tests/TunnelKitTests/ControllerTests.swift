@@ -248,6 +248,22 @@ struct ControllerTests {
         await controller.stop()
     }
 
+    @Test func anotherNetworkBehindTheSameGatewayAddressIsAnEvent() async throws {
+        let controller = try await running()
+        let (mine, hotel) = (home(called: ["192.168.1.7"]), home(called: ["192.168.1.20"]))
+        await controller.pathChanged(mine)
+        await controller.pathChanged(mine)
+        await controller.pathChanged(hotel)
+        #expect(core.networks.now.map(\.id) == ["192.168.1.1 192.168.1.7", "192.168.1.1 192.168.1.20"])
+        await controller.stop()
+    }
+
+    @Test func theAddressesOfAnInterfaceAreTheDevicesOwn() {
+        let loopback = LocalAddresses.of("lo") + LocalAddresses.of("lo0")
+        #expect(loopback.contains("127.0.0.1"))
+        #expect(LocalAddresses.of("no such interface").isEmpty)
+    }
+
     @Test func reassertingFollowsThePathAndTheState() async throws {
         let controller = try await running()
         host.reasserted.change { $0 = [] }

@@ -22,19 +22,29 @@ private func state(port: Int = 9) -> String {
     """
 }
 
-/// An IPv4 packet of `size` bytes from the tunnel's address to one that the tunnel carries.
-private func packet(size: Int) -> Data {
-    var header: [UInt8] = [
-        0x45, 0, UInt8(size >> 8), UInt8(size & 0xff), 0, 1, 0x40, 0, 64, 17, 0, 0, 172, 16, 0, 2, 203, 0, 113, 7,
-    ]
+/// A UDP datagram without a checksum, in an IPv4 packet from the tunnel's address.
+private func datagram(to: [UInt8], port: Int, _ payload: [UInt8]) -> Data {
+    let size = 28 + payload.count
+    var header: [UInt8] = [0x45, 0, UInt8(size >> 8), UInt8(size & 0xff), 0, 1, 0x40, 0, 64, 17, 0, 0, 172, 16, 0, 2] + to
     let words = stride(from: 0, to: 20, by: 2).map { UInt32(header[$0]) << 8 | UInt32(header[$0 + 1]) }
     let sum = words.reduce(0, +)
     let checksum = ~UInt16(truncatingIfNeeded: (sum & 0xffff) + (sum >> 16))
     header[10] = UInt8(checksum >> 8)
     header[11] = UInt8(checksum & 0xff)
-    let udpLength = size - 20
-    let udp: [UInt8] = [0x9c, 0x40, 0x13, 0x88, UInt8(udpLength >> 8), UInt8(udpLength & 0xff), 0, 0]
-    return Data(header + udp + [UInt8](repeating: 0, count: size - 28))
+    let length = size - 20
+    let udp: [UInt8] = [0x9c, 0x40, UInt8(port >> 8), UInt8(port & 0xff), UInt8(length >> 8), UInt8(length & 0xff), 0, 0]
+    return Data(header + udp + payload)
+}
+
+/// A packet of `size` bytes to an address that the tunnel carries.
+private func packet(size: Int) -> Data {
+    datagram(to: [203, 0, 113, 7], port: 5000, [UInt8](repeating: 0, count: size - 28))
+}
+
+/// The question for a name's IPv4 addresses (RFC 1035, section 4.1).
+private func question(_ name: String) -> [UInt8] {
+    let labels = name.split(separator: ".").flatMap { [UInt8($0.utf8.count)] + Array($0.utf8) }
+    return [0x77, 0x65, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0] + labels + [0, 0, 1, 0, 1]
 }
 
 /// The controller with the real core.
@@ -92,6 +102,34 @@ struct CoreTests {
         #expect(Int(answer[26]) << 8 | Int(answer[27]) == 1280)
         #expect(Array(answer[16...19]) == [172, 16, 0, 2])
         await controller.stop()
+    }
+
+    /// In a mode that needs no gateway for its interface.
+    @Test func aQuestionToTheTunnelsResolverIsAnsweredByTheCore() async throws {
+        let device = state().replacing("imported", with: "orchestrated")
+            .replacing(#""system""#, with: #"{"plain": {"servers": ["10.99.0.1"], "search": []}}"#)
+        let dnsOnly = device.dropLast() + #", "profile": {"service_mode_v2": {"mode": "1dot1"}}}"#
+        let controller = controller(TestSecrets(state: String(dnsOnly)))
+        try await controller.start(config)
+        let sentinel: [UInt8] = [198, 18, 0, 53]
+        // The name that the device's own proxy answers, and nobody else.
+        let asked = question("connectivity-check.weftd")
+        let answered = await eventually {
+            host.system.send([datagram(to: sentinel, port: 53, asked)])
+            return !host.system.written.isEmpty
+        }
+        await controller.stop()
+        #expect(answered)
+        let packet = [UInt8](try #require(host.system.written.first))
+        #expect(packet[9] == 17)
+        #expect(Array(packet[12..<16]) == sentinel)
+        #expect(Array(packet[16..<24]) == [172, 16, 0, 2, 0, 53, 0x9c, 0x40], "to the port that asked")
+        let message = Array(packet[28...])
+        #expect(Array(message[0..<2]) == [0x77, 0x65])
+        #expect(message[2] & 0x80 == 0x80, "a response")
+        #expect(message[3] & 0x0f == 0, "without an error")
+        #expect(Array(message[6..<8]) == [0, 1], "one answer")
+        #expect(Array(message.suffix(4)) == sentinel, "the resolver's own address")
     }
 
     @Test func aNameAndAnAddressAreExplained() async throws {

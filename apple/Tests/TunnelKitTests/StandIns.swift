@@ -220,7 +220,15 @@ func plan(_ number: UInt64, mtu: UInt16 = 1280, hasInterface: Bool = true, block
         routes: [IpNetwork(address: "0.0.0.0", prefix: 0)], excludedRoutes: [], dns: nil, apps: .all, blocks: blocks)
 }
 
-let wifi = NetworkPath(interface: "en0", gateways: ["192.168.1.1"], hasIPv4: true, hasIPv6: false, isExpensive: false)
+let wifi: NetworkPath = home(called: [])
+
+/// A Wi-Fi network in which the device is called so.
+func home(called addresses: [String]) -> NetworkPath {
+    NetworkPath(
+        interface: "en0", gateways: ["192.168.1.1"], addresses: addresses, hasIPv4: true, hasIPv6: false,
+        isExpensive: false)
+}
+
 let cellular = NetworkPath(interface: "pdp_ip0", gateways: [], hasIPv4: true, hasIPv6: true, isExpensive: true)
 
 let config = SessionConfig(

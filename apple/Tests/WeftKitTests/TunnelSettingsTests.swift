@@ -9,10 +9,9 @@ struct TunnelSettingsTests {
         #expect(settings.mtu == 1280)
         #expect(settings.ipv4?.addresses.map(\.address) == ["172.16.0.2"])
         #expect(settings.ipv4?.addresses.map(\.mask) == ["255.255.255.255"])
-        #expect(settings.ipv4?.included.map(\.description) == ["0.0.0.0/0"])
-        #expect(settings.ipv4?.excluded.map(\.mask) == ["255.255.0.0"])
+        #expect(settings.ipv4?.included.map(\.description) == ["0.0.0.0/1", "128.0.0.0/2"])
+        #expect(settings.ipv4?.included.map(\.mask) == ["128.0.0.0", "192.0.0.0"])
         #expect(settings.ipv6?.included.map(\.description) == ["::/0"])
-        #expect(settings.ipv6?.excluded.map(\.description) == ["fe80::/10"])
         #expect(settings.dns?.servers == ["100.64.0.1"])
         #expect(settings.dns?.searchDomains == ["corp.example"])
         #expect(settings.dns?.matchDomains == [""], "all names, not those of some suffix")
@@ -72,8 +71,8 @@ struct TunnelSettingsTests {
         let addresses = addresses ?? [network("172.16.0.2", 32), network("2001:db8::2", 128)]
         return Plan(
             number: 1, interface: InterfacePlan(addresses: addresses, mtu: 1280, metered: false),
-            routes: [network("0.0.0.0", 0), network("::", 0)],
-            excludedRoutes: [network("192.168.0.0", 16), network("fe80::", 10)],
+            routes: [network("0.0.0.0", 1), network("128.0.0.0", 2), network("::", 0)],
+            excludedRoutes: [network("192.0.0.0", 2)],
             dns: DnsPlan(servers: ["100.64.0.1"], search: ["corp.example"]), apps: .all, blocks: false)
     }
 

@@ -2,7 +2,7 @@ import Foundation
 
 /// Waits for `work`, for `limit` at most; false where the time ran out, and then the work goes on unobserved: a call into
 /// the core cannot be given up half-way.
-func finishes(within limit: Duration, _ work: @escaping @Sendable () async -> Void) async -> Bool {
+public func finishes(within limit: Duration, _ work: @escaping @Sendable () async -> Void) async -> Bool {
     await withCheckedContinuation { continuation in
         let once = Once(continuation)
         let timer = Task {
@@ -18,13 +18,13 @@ func finishes(within limit: Duration, _ work: @escaping @Sendable () async -> Vo
 }
 
 /// A continuation that the first of several may resume.
-final class Once<Value: Sendable>: @unchecked Sendable {
+public final class Once<Value: Sendable>: @unchecked Sendable {
     private let lock = NSLock()
     private var continuation: CheckedContinuation<Value, Never>?
 
-    init(_ continuation: CheckedContinuation<Value, Never>) { self.continuation = continuation }
+    public init(_ continuation: CheckedContinuation<Value, Never>) { self.continuation = continuation }
 
-    func resume(_ value: Value) {
+    public func resume(_ value: Value) {
         let waiting = lock.withLock {
             defer { continuation = nil }
             return continuation
