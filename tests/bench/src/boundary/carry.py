@@ -1,6 +1,7 @@
 """Sends echoes over the boundary for a while; prints how many came back, the seconds, those of the processor, and memory."""
 
 import asyncio
+import contextlib
 import os
 import resource
 import time
@@ -10,6 +11,8 @@ from phone import AppHost, Phone
 
 # Packets of one call; two batches are under way at a time.
 BATCH = 128
+# How long the end may take, in seconds.
+SOON = 20
 
 
 def carry(flow, batch, seconds):
@@ -23,6 +26,21 @@ def carry(flow, batch, seconds):
         back += came
         under_way = under_way - came if came else 0
     return back
+
+
+async def until_the_core_is_gone():
+    """Waits for the core's threads: one that calls back while Python ends would be unwound through Rust, which aborts."""
+    end = time.monotonic() + SOON
+    while any(name.startswith("weft-") for name in names_of_threads()):
+        assert time.monotonic() < end, "the core's threads are still there"
+        await asyncio.sleep(0.01)
+
+
+def names_of_threads():
+    """As the system knows them."""
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(FileNotFoundError), open(f"/proc/self/task/{thread}/comm", encoding="utf-8") as name:
+            yield name.read()
 
 
 async def main():
@@ -39,6 +57,7 @@ async def main():
     seconds = time.monotonic() - begun
     print(back, seconds, spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     await app.close()
+    await until_the_core_is_gone()
 
 
 if __name__ == "__main__":
