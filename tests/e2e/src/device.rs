@@ -11,6 +11,7 @@ use crate::programs::{weft, weftd};
 pub struct Device {
     host: Host,
     daemon: Option<Process>,
+    dns_mode: Option<&'static str>,
 }
 
 /// What a disconnected device must look like again afterwards, each as the system's own tools print it.
@@ -34,7 +35,7 @@ impl Device {
     /// # Errors
     /// It does not become ready.
     pub fn start(host: &Host) -> Result<Self> {
-        let mut device = Self { host: host.clone(), daemon: None };
+        let mut device = Self { host: host.clone(), daemon: None, dns_mode: None };
         device.start_daemon()?;
         Ok(device)
     }
@@ -45,11 +46,16 @@ impl Device {
     /// It does not become ready.
     pub fn start_daemon(&mut self) -> Result<()> {
         let mut command = self.host.command(weftd()?);
-        command.env("WEFT_LOG", "debug");
+        command.env("WEFT_LOG", "debug").envs(self.dns_mode.map(|mode| ("WEFT_DNS_MODE", mode)));
         let process = self.host.spawn(command)?;
         process.wait_for_line("ready", PATIENCE)?;
         self.daemon = Some(process);
         Ok(())
+    }
+
+    /// Has daemons that start from now on change the system's DNS settings by these means.
+    pub fn force_dns_mode(&mut self, mode: &'static str) {
+        self.dns_mode = Some(mode);
     }
 
     /// The running daemon.

@@ -90,8 +90,8 @@ fn a_plain_file_that_another_program_keeps_replacing() {
 }
 
 fn restart_keepers(world: &mut World) -> Result<()> {
-    if let Some(resolved) = &mut world.resolved {
-        resolved.restart()?;
+    if let Some(resolved) = &world.resolved {
+        resolved.lock().unwrap().restart()?;
     }
     if let Some(manager) = &mut world.manager {
         manager.restart()?;
@@ -155,6 +155,11 @@ fn systemd_resolved() {
 }
 
 #[test]
+fn systemd_resolved_by_its_global_settings() {
+    lives_with(Way::ResolvedGlobal);
+}
+
+#[test]
 fn network_manager() {
     lives_with(Way::NetworkManager);
 }
@@ -182,6 +187,11 @@ fn a_plain_file_that_nothing_can_be_renamed_over() {
 #[test]
 fn killed_beside_systemd_resolved() {
     survives_a_kill(Way::Resolved);
+}
+
+#[test]
+fn killed_beside_systemd_resolveds_global_settings() {
+    survives_a_kill(Way::ResolvedGlobal);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! A device whose DNS settings somebody keeps: for real, each of those that Linux systems have.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
-use netlab::services::{Bus, NetworkManager, Resolved};
+use netlab::services::{Bus, NetworkManager, Resolved, Systemd};
 use netlab::topology::{DEVICE, INTERFACE, LAN, ROUTER, WEB};
 use netlab::{Component, Host, Lab, Record};
 use weft_e2e::{PATIENCE, Setup};
@@ -19,6 +20,8 @@ pub(crate) const BY_WEFT: Ipv4Addr = WEB;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Resolved,
+    /// As where it is older, by a stand-in of systemd, which alone restarts it.
+    ResolvedGlobal,
     NetworkManager,
     NetworkManagerAndResolved,
     Openresolv,
@@ -31,6 +34,7 @@ impl Way {
     pub(crate) fn mode(self) -> &'static str {
         match self {
             Self::Resolved | Self::NetworkManagerAndResolved => "resolved-link",
+            Self::ResolvedGlobal => "resolved-global",
             Self::NetworkManager => "network-manager",
             Self::Openresolv => "resolvconf",
             Self::File => "file",
@@ -40,7 +44,7 @@ impl Way {
 
     fn components(self) -> &'static [Component] {
         match self {
-            Self::Resolved => &[Component::Resolved],
+            Self::Resolved | Self::ResolvedGlobal => &[Component::Resolved],
             Self::NetworkManager => &[Component::NetworkManager],
             Self::NetworkManagerAndResolved => &[Component::Resolved, Component::NetworkManager],
             Self::Openresolv => &[Component::Openresolv],
@@ -53,8 +57,9 @@ impl Way {
 pub(crate) struct World {
     pub(crate) setup: Setup,
     pub(crate) way: Way,
-    pub(crate) resolved: Option<Resolved>,
+    pub(crate) resolved: Option<Arc<Mutex<Resolved>>>,
     pub(crate) manager: Option<NetworkManager>,
+    _systemd: Option<Systemd>,
     _bus: Option<Bus>,
 }
 
@@ -65,7 +70,7 @@ impl World {
         setup.topology.web_dns.add(WHO, Record::A(BY_WEFT));
         // The daemon is to find the services, as on a machine that starts.
         setup.device.daemon()?.terminate(PATIENCE)?;
-        let mut world = Self { setup, way, resolved: None, manager: None, _bus: None };
+        let mut world = Self { setup, way, resolved: None, manager: None, _systemd: None, _bus: None };
         world.start_keepers()?;
         world.setup.device.start_daemon()?;
         world.setup.device.register(&world.setup.gateway)?;
@@ -85,12 +90,17 @@ impl World {
                 host.install(self.way.components())?;
                 self.lease(LAN)?;
             }
-            Way::Resolved | Way::NetworkManager | Way::NetworkManagerAndResolved => {
+            Way::Resolved | Way::ResolvedGlobal | Way::NetworkManager | Way::NetworkManagerAndResolved => {
                 let bus = host.dbus(self.way.components())?;
                 if self.way != Way::NetworkManager {
-                    self.resolved = Some(bus.resolved("")?);
+                    let resolved = Arc::new(Mutex::new(bus.resolved("")?));
+                    if self.way == Way::ResolvedGlobal {
+                        self._systemd = Some(bus.systemd(Arc::clone(&resolved))?);
+                        self.setup.device.force_dns_mode(self.way.mode());
+                    }
+                    self.resolved = Some(resolved);
                 }
-                if self.way == Way::Resolved {
+                if matches!(self.way, Way::Resolved | Way::ResolvedGlobal) {
                     self.lease(LAN)?;
                 } else {
                     self.manager = Some(self.network_manager(&bus)?);
@@ -123,7 +133,7 @@ impl World {
             return manager.modify(INTERFACE, &["ipv4.dns", &resolver.to_string()]);
         }
         if let Some(resolved) = &self.resolved {
-            return resolved.set_link(INTERFACE, &[IpAddr::V4(resolver)], &[]);
+            return resolved.lock().unwrap().set_link(INTERFACE, &[IpAddr::V4(resolver)], &[]);
         }
         let host = &self.setup.topology.device;
         match self.way {
