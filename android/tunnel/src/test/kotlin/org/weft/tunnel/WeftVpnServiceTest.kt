@@ -188,9 +188,11 @@ class WeftVpnServiceTest {
     @Test
     fun aManagedConfigurationThatCannotBeCountsAsNoneAndIsShown() {
         register("{}")
+        manage { putString("support_url", "http://help.example") }
+        eventually("the core's word at its start") { "support_url" in coreWarnings() }
         manage { putString("switch_locked", "true") }
-        eventually("the first one is read") { faults().isNotEmpty() }
-        assertEquals(listOf("switch_locked must be true or false"), faults())
+        eventually("the shell's own") { faults() == listOf("switch_locked must be true or false") }
+        eventually("the former word is gone") { "support_url" !in coreWarnings() }
         manage { putBoolean("switch_locked", true) }
         eventually("it is locked") { tunnel.state.value.settings?.switchLocked == true && faults().isEmpty() }
         manage {
@@ -203,6 +205,8 @@ class WeftVpnServiceTest {
         manage { putBoolean("switch_locked", true) }
         eventually("it is locked") { tunnel.state.value.settings?.switchLocked == true && faults().isEmpty() }
     }
+
+    private fun coreWarnings() = "${tunnel.state.value.status?.warnings}"
 
     private fun faults() =
         tunnel.state.value.warnings
