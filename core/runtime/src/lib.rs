@@ -11,6 +11,7 @@ pub mod orchestration;
 mod panic;
 pub mod pool;
 pub mod session;
+mod sleep;
 pub mod sockets;
 #[cfg(test)]
 mod testing;

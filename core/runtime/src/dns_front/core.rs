@@ -15,8 +15,8 @@ use super::hosts::Hosts;
 use super::log::DnsLogRing;
 use super::packet::Reply;
 use super::resolve::Resolve;
-use super::sleep::{Sleep, asleep};
 use super::tcp::Asked;
+use crate::sleep::{Sleep, asleep};
 use crate::sockets::{AnsweringSocket, Batch};
 
 /// The most answers that wait for somebody to ask which addresses they hold: as many as queries are in flight. What is

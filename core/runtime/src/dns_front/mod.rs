@@ -20,7 +20,6 @@ mod lookup;
 mod packet;
 mod port;
 mod resolve;
-pub(crate) mod sleep;
 mod tcp;
 #[cfg(test)]
 mod tests;

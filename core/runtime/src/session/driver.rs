@@ -18,7 +18,7 @@ use super::tunnel::{DeviceInbox, TunnelSlot};
 use super::work::Work;
 use super::{Host, SessionConfig};
 use crate::dns_front::DnsLogReader;
-use crate::dns_front::sleep::{Sleep, asleep};
+use crate::sleep::{Sleep, asleep};
 use crate::transport_maker::transport_maker;
 
 /// What reaches the control thread.

@@ -13,9 +13,9 @@ use super::bench::{
     By, Peer, Scripted, answers, doh, local, query, read_answer, send, soon, start, start_with,
 };
 use crate::dns_front::connections::MAX_CONNECTIONS;
-use crate::dns_front::sleep::Sleep;
 use crate::dns_front::tcp::frame;
 use crate::dns_front::{DnsProxy, DnsProxyError};
+use crate::sleep::Sleep;
 use crate::testing::eventually;
 
 /// Asks `count` queries at `address`, up to `window` at once, and sees that each gets its own answer.
