@@ -251,8 +251,9 @@ impl Engine {
         // The first report says where the device is, not that it moved.
         if former.is_some() {
             self.handle_wake(now);
+        } else if self.phase.is_active() {
+            self.tell_status(now);
         }
-        self.tell_status(now);
     }
 
     /// The device has other resolvers besides Weft.
