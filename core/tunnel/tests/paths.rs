@@ -255,3 +255,18 @@ fn an_initiation_is_taken_once_even_after_a_restart() {
     assert!(out.is_empty());
     assert_eq!(world.gateway.drops(), [(DropReason::Replay, 1)]);
 }
+
+#[test]
+fn an_answer_by_a_socket_of_the_network_before_proves_nothing() {
+    let mut world = World::connected(1);
+    world.run_secs(2);
+    world.change_network();
+    world.run_ms(30);
+    let ups = world.client.ups();
+    // The answer comes while the next initiation waits for its time.
+    world.change_network();
+    world.run_ms(15);
+    assert_eq!(world.client.ups(), ups);
+    world.run_ms(100);
+    assert_eq!((world.sent_at(false, 1).len(), world.client.ups()), (3, ups + 1));
+}

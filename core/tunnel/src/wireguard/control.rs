@@ -204,8 +204,11 @@ impl ClientControl {
         });
         // What data passes next brings the deadline forward where there is need.
         let _ = link.activity.received(now, false);
-        self.confirm = true;
-        self.arrived(mail.from, now);
+        // What came by a socket of the network before says nothing of the way that packets take now.
+        if self.sockets.ready(mail.from.endpoint) == Some(mail.from.socket) {
+            self.confirm = true;
+            self.arrived(mail.from, now);
+        }
         Ok(())
     }
 
