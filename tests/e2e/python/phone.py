@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import inspect
 import os
 import select
 import socket
@@ -107,12 +108,20 @@ class Case(unittest.IsolatedAsyncioTestCase):
         asyncio.get_running_loop().set_debug(False)
 
 
+async def eventually(found, tell):
+    """Polls until `found`, which may be asynchronous, holds; `tell` says what is there instead where it never does."""
+    end = time.monotonic() + SOON
+    while True:
+        holds = found()
+        if await holds if inspect.isawaitable(holds) else holds:
+            return
+        assert time.monotonic() < end, tell()
+        await asyncio.sleep(0.01)
+
+
 async def nothing_is_left_of(before):
     """Waits until the process has no more threads and descriptors than before."""
-    end = time.monotonic() + SOON
-    while held() != before:
-        assert time.monotonic() < end, f"threads and descriptors: {before} became {held()}"
-        await asyncio.sleep(0.01)
+    await eventually(lambda: held() == before, lambda: f"threads and descriptors: {before} became {held()}")
 
 
 class Phone:

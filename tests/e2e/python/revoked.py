@@ -1,10 +1,10 @@
 """A phone whose administrator lets nobody leave, revoked twice: it joins again, and then leaves."""
 
 import asyncio
+import contextlib
 import os
-import time
 
-from phone import SOON, Phone
+from phone import Phone, eventually
 from weft_ffi import State, WeftError, parse_enrolment_link
 
 LINKS = os.environ["WEFT_LINKS"].split()
@@ -14,14 +14,13 @@ async def revoked(app, turn):
     """Says as whom it is connected, and waits until the gateway has revoked that."""
     await app.until(State.CONNECTED)
     print(turn, (await app.session.registration()).id)
-    end = time.monotonic() + SOON
-    while app.status.state != State.UNABLE:
-        assert time.monotonic() < end, app.status
-        try:
+
+    async def is_blocked():
+        with contextlib.suppress(WeftError.NotRegistered):
             await app.session.refresh_profile()
-        except WeftError.NotRegistered:
-            pass
-        await asyncio.sleep(0.05)
+        return app.status.state == State.UNABLE
+
+    await eventually(is_blocked, lambda: app.status)
 
 
 async def main():

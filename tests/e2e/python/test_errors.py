@@ -6,7 +6,7 @@ import threading
 import unittest
 
 import packets
-from phone import SOON, AppHost, Case, Phone, config, held, nothing_is_left_of, open_tun
+from phone import SOON, AppHost, Case, Phone, config, eventually, held, nothing_is_left_of, open_tun
 from weft_ffi import Enrolment, HostError, ManagedConfig, Session, State, WeftError, parse_enrolment_link
 
 LINKS = os.environ["WEFT_ERROR_LINKS"].split()
@@ -22,9 +22,7 @@ def registered():
 
 async def alone():
     """Waits until this is the only thread: one that has said its last word is still there for a moment."""
-    async with asyncio.timeout(SOON):
-        while held()[0] > 1:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: held()[0] == 1, lambda: f"{held()[0]} threads")
 
 
 async def warm():
@@ -255,21 +253,21 @@ class Cancelled(Counted):
         host.manners["store_secret"] = released
         session = Session(config(), host)
         enrolling = asyncio.create_task(session.enrol(parse_enrolment_link(LINKS[2])))
-        async with asyncio.timeout(SOON):
-            while "store_secret" not in host.calls:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: "store_secret" in host.calls, lambda: f"the host heard {host.calls}")
         enrolling.cancel()
         await asyncio.gather(enrolling, return_exceptions=True)
         await self.refused(WeftError.WrongOrder, session.leave)
         released.set()
+
+        async def connects():
+            try:
+                await session.connect()
+            except WeftError.NotRegistered:
+                return False
+            return True
+
         # The core hears of it, not the store alone.
-        async with asyncio.timeout(SOON):
-            while True:
-                try:
-                    await session.connect()
-                    break
-                except WeftError.NotRegistered:
-                    await asyncio.sleep(0.01)
+        await eventually(connects, lambda: "the core knows of no registration")
         await session.close()
 
 

@@ -7,12 +7,10 @@ import resource
 import time
 
 import packets
-from phone import AppHost, Phone
+from phone import AppHost, Phone, eventually
 
 # Packets of one call; two batches are under way at a time.
 BATCH = 128
-# How long the end may take, in seconds.
-SOON = 20
 
 
 def carry(flow, batch, seconds):
@@ -30,17 +28,20 @@ def carry(flow, batch, seconds):
 
 async def until_the_core_is_gone():
     """Waits for the core's threads: one that calls back while Python ends would be unwound through Rust, which aborts."""
-    end = time.monotonic() + SOON
-    while any(name.startswith("weft-") for name in names_of_threads()):
-        assert time.monotonic() < end, "the core's threads are still there"
-        await asyncio.sleep(0.01)
+
+    def are_gone():
+        return not any(name.startswith("weft-") for name in names_of_threads())
+
+    await eventually(are_gone, lambda: f"there are still {list(names_of_threads())}")
 
 
 def names_of_threads():
     """As the system knows them."""
     for thread in os.listdir("/proc/self/task"):
-        with contextlib.suppress(FileNotFoundError), open(f"/proc/self/task/{thread}/comm", encoding="utf-8") as name:
-            yield name.read()
+        # One that ends meanwhile has no name any more: its file is gone, or cannot be read.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            with open(f"/proc/self/task/{thread}/comm", encoding="utf-8") as name:
+                yield name.read()
 
 
 async def main():
