@@ -321,7 +321,7 @@ impl Engine {
             // What is blocked is what the settings of now tunnel.
             self.propose_again(now);
             self.follow_front();
-        } else if replaced {
+        } else if replaced && self.phase == Phase::Disconnected {
             self.clear_problem();
         }
     }

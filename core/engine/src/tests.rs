@@ -351,6 +351,21 @@ fn a_plan_that_fails_is_proposed_again_under_a_new_number() {
 }
 
 #[test]
+fn a_disconnect_that_fails_is_tried_again_though_the_device_is_registered_anew() {
+    let mut bench = Bench::connected(Profile::default());
+    bench.engine.handle_command(Command::Disconnect, bench.now).unwrap();
+    let number = bench.seen().plans[0].number;
+    bench.engine.handle_plan(number, Err("routes: table taken".to_owned()), bench.now);
+    let anew = Registration { id: "another".to_owned(), ..registration() };
+    bench.engine.set_registration(Some((anew, None)), bench.now);
+    bench.wait(1);
+    let seen = bench.seen();
+    assert!(seen.plans[0].same_state(&Plan::disconnected(0)));
+    bench.acknowledge(&seen);
+    assert_eq!(bench.state(), State::Disconnected);
+}
+
+#[test]
 fn a_disconnect_keeps_the_tunnel_until_the_shell_has_put_everything_back() {
     let mut bench = Bench::connected(Profile::default());
     bench.engine.handle_command(Command::Disconnect, bench.now).unwrap();
