@@ -219,10 +219,11 @@ fn openings(inputs: &PlanInputs<'_>, set: &TunnelSet) -> Vec<Opening> {
         let checks = gateway.checks.iter().flat_map(|checks| &checks.outside);
         checks.for_each(|remote| open("check", Protocol::Tcp, *remote));
     }
-    for gateway in inputs.gateways().iter().filter(|_| inputs.switches()) {
-        if let DnsUpstream::Doh(resolver) = &gateway.dns {
-            resolver.outside.iter().for_each(|remote| open("doh", Protocol::Tcp, *remote));
-        }
+    if inputs.switches()
+        && inputs.serves_dns()
+        && let Some(DnsUpstream::Doh(resolver)) = inputs.gateways().first().map(|gateway| &gateway.dns)
+    {
+        resolver.outside.iter().for_each(|remote| open("doh", Protocol::Tcp, *remote));
     }
     for resolver in fallback_resolvers(inputs) {
         if set.captured.contains(resolver) && !set.routed.contains(resolver) {
@@ -334,7 +335,7 @@ mod tests {
 
     #[test]
     fn dns_stays_while_the_service_mode_is_switched_and_its_resolver_outside_is_reached() {
-        for (mode, doh) in [("warp", true), ("1dot1", false), ("tunnelonly", true)] {
+        for (mode, doh) in [("warp", true), ("1dot1", false), ("tunnelonly", false)] {
             let settings = settings(&format!(r#"{{"service_mode_v2":{{"mode":"{mode}"}}}}"#));
             let mut registration = orchestrated();
             let DnsUpstream::Doh(resolver) = &mut registration.gateways[0].dns else { panic!("no DoH") };
