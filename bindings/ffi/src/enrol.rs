@@ -15,7 +15,7 @@ use crate::records::{Enrolment, SessionConfig};
 
 /// How long a gateway may take for a registration, and for hearing that a device leaves.
 const REGISTER_WITHIN: Duration = Duration::from_secs(60);
-const TELL_WITHIN: Duration = Duration::from_secs(15);
+pub(crate) const TELL_WITHIN: Duration = Duration::from_secs(15);
 /// The longest name of a device, in bytes.
 const MAX_NAME: usize = 253;
 
@@ -73,12 +73,6 @@ pub(crate) async fn register(
         return Err(error);
     }
     Ok((registration, profile))
-}
-
-/// Whether the gateway has revoked the device: what it holds then is good for nothing, and keeps nobody from a fresh start.
-pub(crate) async fn is_revoked(sockets: &SocketFactory, registration: &Registration) -> bool {
-    let asked = tokio::time::timeout(TELL_WITHIN, orchestration::is_revoked(sockets, registration)).await;
-    asked.unwrap_or(false)
 }
 
 /// Tells the gateway that the device leaves; what kept it from hearing, for the user.

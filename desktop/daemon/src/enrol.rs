@@ -160,24 +160,20 @@ async fn resolve(import: Import) -> Result<Registration, String> {
 pub(crate) async fn delete(daemon: &Daemon) -> Result<Response, Failure> {
     let _operation = daemon.begin().await?;
     let registration = daemon.keeper.registration().ok_or(UserError::RegistrationMissing)?;
-    if !daemon.settings().await?.allowed_to_leave.value && !is_revoked(daemon, &registration).await {
+    let allowed = daemon.settings().await?.allowed_to_leave.value;
+    if !allowed && !orchestration::is_revoked(&daemon.outside, &registration, TELL_WITHIN).await {
         return Err(UserError::Forbidden { detail: "the profile does not let users leave".to_owned() }.into());
     }
     daemon.set_target(Target::default())?;
     daemon.session.set_registration(None).await;
     daemon.open_if_stranded().await?;
     wait_until_down(daemon).await;
-    let notes = tell_gateway(daemon, &registration).await;
+    // One that says that the device is revoked need not hear that it leaves.
+    let notes = if allowed { tell_gateway(daemon, &registration).await } else { Vec::new() };
     let forgotten = daemon.keeper.forget();
     forgotten.map_err(|error| internal(&format!("the registration cannot be removed: {error}")))?;
     daemon.publish_status().await;
     Ok(if notes.is_empty() { Response::Done } else { Response::Noted(notes) })
-}
-
-/// Whether the gateway has revoked the device: there is nothing left then that the administrator could want kept.
-async fn is_revoked(daemon: &Daemon, registration: &Registration) -> bool {
-    let asked = orchestration::is_revoked(&daemon.outside, registration);
-    tokio::time::timeout(TELL_WITHIN, asked).await.unwrap_or(false)
 }
 
 async fn tell_gateway(daemon: &Daemon, registration: &Registration) -> Vec<String> {

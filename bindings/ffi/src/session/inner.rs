@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{OwnedMutexGuard, watch};
 use weft_model::{LocalPolicy, SENTINEL_ADDRESSES};
+use weft_runtime::orchestration;
 use weft_runtime::session::{Session as CoreSession, SessionConfig as CoreConfig};
 use weft_runtime::sockets::{Protect, SocketFactory};
 
+use crate::enrol::TELL_WITHIN;
 use crate::errors::WeftError;
 use crate::host::{ANSWER_WITHIN, Host, HostThread};
 use crate::keeper::Keeper;
@@ -267,7 +269,7 @@ impl Inner {
         let work = async move {
             let _registering = registering;
             if let Some(kept) = keeper.kept()
-                && !enrol::is_revoked(&sockets, &kept.registration).await
+                && !orchestration::is_revoked(&sockets, &kept.registration, TELL_WITHIN).await
             {
                 return Err(WeftError::AlreadyRegistered { detail: kept.registration.id });
             }
@@ -287,12 +289,14 @@ impl Inner {
         let work = async move {
             let _registering = registering;
             let settings = core.settings().await.ok_or_else(|| WeftError::closed("the session"))?;
-            if !settings.allowed_to_leave.value && !enrol::is_revoked(&sockets, &registration).await {
+            let allowed = settings.allowed_to_leave.value;
+            if !allowed && !orchestration::is_revoked(&sockets, &registration, TELL_WITHIN).await {
                 let detail = "the profile does not let users leave".to_owned();
                 return Err(WeftError::Forbidden { detail });
             }
             core.set_registration(None).await;
-            let warning = enrol::tell(&sockets, &registration).await;
+            // One that says that the device is revoked need not hear that it leaves.
+            let warning = if allowed { enrol::tell(&sockets, &registration).await } else { None };
             let forgotten = keeper.forget();
             keeper.warn(warning);
             forgotten

@@ -128,10 +128,11 @@ pub async fn delete(sockets: &SocketFactory, registration: &Registration) -> Res
     call.send::<()>(Method::DELETE, &path, None).await.map(drop)
 }
 
-/// Whether the gateway says that it has revoked the device. One that does not answer says nothing; how long it may take
-/// is for the caller to say.
-pub async fn is_revoked(sockets: &SocketFactory, registration: &Registration) -> bool {
-    fetch(sockets, registration).await.is_err_and(|error| error.is_revoked())
+/// Whether the gateway says that it has revoked the device: what the device holds then is good for nothing, and there is
+/// nothing left that an administrator could want kept. One that does not answer `within` this long says nothing.
+pub async fn is_revoked(sockets: &SocketFactory, registration: &Registration, within: Duration) -> bool {
+    let fetched = tokio::time::timeout(within, fetch(sockets, registration)).await;
+    fetched.is_ok_and(|fetched| fetched.is_err_and(|error| error.is_revoked()))
 }
 
 async fn device_call<B: Serialize>(
