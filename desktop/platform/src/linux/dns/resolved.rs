@@ -237,8 +237,9 @@ pub(super) fn restart(bus: &mut Bus) -> Result<bool, BusError> {
 /// Has systemd start resolved once more where it is starting: it reads its settings before it can be seen on the bus, so
 /// that it may have read what is gone by now. One that is stopped stays so (systemctl(1), "try-restart").
 pub(super) fn restart_if_starting(bus: &mut Bus) {
-    // A unit that systemd does not know does not start.
-    let _ = ask_systemd(bus, "TryRestartUnit");
+    if let Err(error) = ask_systemd(bus, "TryRestartUnit") {
+        tracing::warn!("systemd-resolved may have started with Weft's settings: {error}");
+    }
 }
 
 fn ask_for_restart(bus: &mut Bus) -> Result<bool, BusError> {
