@@ -1,10 +1,12 @@
 //! Room for the connections of those who ask by a stream, and who has to go when there is none left.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::lock::lock;
 
 /// The most connections at once, over all addresses. Each may be reading a query of 64 KiB, which takes 4 MiB for all.
 pub(super) const MAX_CONNECTIONS: usize = 64;
@@ -86,8 +88,4 @@ impl Drop for UnderWay {
         *lock(&self.slot.last) = Instant::now();
         self.slot.queries.fetch_sub(1, Ordering::SeqCst);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -16,6 +16,7 @@ use super::log::DnsLogRing;
 use super::packet::Reply;
 use super::resolve::Resolve;
 use super::tcp::Asked;
+use crate::lock::lock;
 use crate::sleep::{Sleep, asleep};
 use crate::sockets::{AnsweringSocket, Batch};
 
@@ -321,8 +322,4 @@ impl Core {
         drop(state);
         drop(clients);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,10 +1,12 @@
 //! The log of DNS queries: the newest, in memory, for whoever asks and whoever follows.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 use weft_model::{DnsLog, DnsLogEntry, DnsLogNews};
+
+use crate::lock::lock;
 
 /// The most entries that are kept; the oldest goes for a new one. At usual lengths (150 bytes) they take 75 KiB.
 const MAX_LOG: usize = 512;
@@ -37,7 +39,7 @@ impl Ring {
 
 impl DnsLogRing {
     fn lock(&self) -> MutexGuard<'_, Ring> {
-        self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.ring)
     }
 
     /// Switches it on or off; off empties it.

@@ -1,12 +1,13 @@
 //! Joins the DNS front of packets to whichever tunnel is up: each comes and goes without the other.
 
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::{Mutex, Weak};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::mpsc;
 use weft_packet::Run;
 
 use crate::data_plane::DataPlane;
+use crate::lock::lock;
 
 /// Where the device's packets for the sentinel addresses go, and where the answers go back.
 #[derive(Default)]
@@ -21,7 +22,7 @@ impl PacketPort {
     }
 
     pub(crate) fn set_plane(&self, plane: Weak<DataPlane>) {
-        *self.plane.lock().unwrap_or_else(PoisonError::into_inner) = plane;
+        *lock(&self.plane) = plane;
     }
 
     /// Takes a packet of the device's. False where there is no front, or it has too many.
@@ -31,7 +32,7 @@ impl PacketPort {
 
     /// Hands an answer to the device; without a tunnel it is lost.
     pub(crate) fn write(&self, run: Run) {
-        let plane = self.plane.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let plane = lock(&self.plane).upgrade();
         if let Some(plane) = plane {
             plane.write_own(run);
         }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use weft_dns::message;
 
 use super::connections::{Connections, Place, UnderWay};
 use super::core::{Client, Core};
+use crate::lock::lock;
 
 /// Bytes that are read at once: queries are some 50 bytes each.
 const READ_AHEAD: usize = 2048;
@@ -47,7 +48,7 @@ impl Listener {
     /// The next connection; none comes any more once it is closed.
     async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         std::future::poll_fn(|context| {
-            let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let socket = lock(&self.0);
             socket.as_ref().map_or(Poll::Pending, |socket| socket.poll_accept(context))
         })
         .await
@@ -55,7 +56,7 @@ impl Listener {
 
     /// Closes it at once.
     pub(super) fn close(&self) {
-        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(lock(&self.0).take());
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -13,6 +13,7 @@ use weft_packet::Run;
 
 use super::Config;
 use crate::data_plane::{FlowClaims, OWN_PORTS, Protocol};
+use crate::lock::lock;
 
 /// Ports tried before the range counts as taken: with half of it taken, one in 2^32 fails wrongly.
 const TRIES: usize = 32;
@@ -74,7 +75,7 @@ impl Shared {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     pub(super) async fn deadline_changed(&self) {

@@ -5,6 +5,8 @@ use std::sync::Mutex;
 use tokio::sync::Notify;
 use weft_model::{Event, Plan, Settings, Status};
 
+use crate::lock::lock;
+
 /// The newest event of each kind. A plan that was not pulled yet gives way to a newer one, as a status does.
 #[derive(Debug, Default)]
 pub(super) struct Events {
@@ -59,7 +61,7 @@ impl Events {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        lock(&self.pending)
     }
 }
 

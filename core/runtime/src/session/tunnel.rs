@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use ipnet::IpNet;
@@ -18,6 +18,7 @@ use weft_tunnel::{
 use crate::data_plane::{Config, DataPlane, FlowClaims, Verdicts, VerdictsInForce};
 use crate::dns_front::PacketPort;
 use crate::flows::{self, TunnelNet};
+use crate::lock::lock;
 use crate::sockets::SocketFactory;
 use crate::tun::{PacketQueue, TunDevice, TunInput, TunOutput};
 
@@ -119,7 +120,7 @@ impl DeviceInbox {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Given> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

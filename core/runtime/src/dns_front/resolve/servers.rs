@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
 use super::stream::StreamSlot;
+use crate::lock::lock;
 
 /// The most UDP sockets at once, over all resolvers: one a query, so that each has a port of its own. Half of the 1,024
 /// descriptors that programs have where nobody allowed them more. No resolver has more of them than are free, and the
@@ -131,10 +132,6 @@ impl Drop for Room<'_> {
         drop(all);
         self.servers.freed.notify_waiters();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

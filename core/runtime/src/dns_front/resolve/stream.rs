@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
@@ -16,6 +16,7 @@ use weft_dns::message;
 
 use crate::doh::BoxedStream;
 use crate::http::AbortOnDrop;
+use crate::lock::lock;
 
 /// The most queries that a connection has under way; more are refused.
 const MAX_UNDER_WAY: usize = 128;
@@ -97,7 +98,7 @@ impl StreamSlot {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Shared>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.current)
     }
 }
 

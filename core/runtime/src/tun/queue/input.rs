@@ -2,13 +2,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use weft_packet::{Batch, HEAD_ROOM, Offload, Run};
 
 use super::packets::Packets;
 use super::{QUEUE_BYTES, QUEUE_PACKETS, QueueError};
 use crate::data_plane::Waker;
+use crate::lock::lock;
 use crate::pool::Pool;
 use crate::tun::TunInput;
 
@@ -72,7 +73,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
