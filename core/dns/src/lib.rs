@@ -19,6 +19,7 @@ pub mod cache;
 mod config;
 mod engine;
 mod hosts;
+pub mod http2;
 pub mod message;
 
 #[cfg(test)]

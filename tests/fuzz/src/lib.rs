@@ -17,6 +17,7 @@ mod dns_engine;
 mod dns_front;
 mod dns_message;
 mod gateway;
+mod http2;
 mod ipc;
 mod link;
 mod model;
@@ -33,6 +34,7 @@ pub use dns_engine::dns_engine;
 pub use dns_front::dns_front;
 pub use dns_message::{dns_cache, dns_message_edit};
 pub use gateway::{gateway_answer, gateway_query};
+pub use http2::http2_answers;
 pub use ipc::ipc_frame;
 pub use link::enrolment_link;
 pub use model::{orchestration_answer, profile_json, wg_quick};
@@ -85,6 +87,7 @@ targets! {
     enrolment_link,
     gateway_answer,
     gateway_query,
+    http2_answers,
     ipc_frame,
     netstack_packet,
     orchestration_answer,

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, Uri, header};
+use http::HeaderValue;
+use http::uri::{Authority, PathAndQuery};
 use weft_dns::message::{self, SAFE_UDP_LIMIT};
 use weft_model::Secret;
 
-use super::connection::{Lease, MEDIA_TYPE};
-use super::open::Opener;
+use super::connection::Lease;
+use super::open::{Opener, Resource};
 use super::pool::Pool;
 use super::{Dial, DohError};
 use crate::tls::{TlsClient, Trust};
@@ -45,14 +44,13 @@ pub struct DohClient {
 }
 
 struct Inner {
-    uri: Uri,
-    token: Option<HeaderValue>,
+    name: String,
     pool: Arc<Pool>,
 }
 
 impl std::fmt::Debug for DohClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DohClient").field("uri", &self.inner.uri).finish_non_exhaustive()
+        f.debug_struct("DohClient").field("name", &self.inner.name).finish_non_exhaustive()
     }
 }
 
@@ -74,21 +72,14 @@ impl DohClient {
         let authority = crate::orchestration::authority(&config.name, config.port);
         let authority = Authority::try_from(authority).map_err(|error| unusable(&error))?;
         let path = PathAndQuery::try_from(config.path).map_err(|error| unusable(&error))?;
-        let uri = Uri::builder().scheme(Scheme::HTTPS).authority(authority).path_and_query(path).build();
+        if let Some(token) = &config.token {
+            HeaderValue::try_from(token.expose()).map_err(|error| unusable(&error))?;
+        }
+        let resource = Resource { authority, path, token: config.token };
+        resource.client()?;
         let tls = TlsClient::new(&config.trust, &[b"h2"]).map_err(|error| unusable(&error))?;
-        let token = config.token.map(|token| {
-            let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
-            value.map(|mut value| {
-                value.set_sensitive(true);
-                value
-            })
-        });
-        let inner = Inner {
-            uri: uri.map_err(|error| unusable(&error))?,
-            token: token.transpose().map_err(|error| unusable(&error))?,
-            pool: Pool::new(Opener::new(config.name, tls, dial, silence)),
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        let pool = Pool::new(Opener::new(config.name.clone(), resource, tls, dial, silence));
+        Ok(Self { inner: Arc::new(Inner { name: config.name, pool }) })
     }
 
     /// Asks a query in wire form, whose id should be 0 (RFC 8484, section 4.1), and gives the answer. The query is
@@ -101,7 +92,7 @@ impl DohClient {
         let mut padded = Vec::with_capacity(query.len() + EDNS_LEN + BLOCK);
         padded.extend_from_slice(query);
         let added_edns = message::pad(&mut padded, BLOCK, SAFE_UDP_LIMIT);
-        let mut answer = self.inner.ask(padded.into()).await?;
+        let mut answer = self.inner.ask(&padded).await?;
         super::check(&answer, query)?;
         message::remove_padding(&mut answer);
         if added_edns {
@@ -119,31 +110,31 @@ impl DohClient {
 impl Inner {
     /// Asks, and once more over another connection where the first one ended or is silent. One that is only slow may
     /// still answer first.
-    async fn ask(&self, body: Bytes) -> Result<Vec<u8>, DohError> {
+    async fn ask(&self, query: &[u8]) -> Result<Vec<u8>, DohError> {
         let lease = match self.pool.lease().await {
             Err(error) if error.is_of_connection() => self.pool.lease().await?,
             other => other?,
         };
-        let mut exchange = std::pin::pin!(lease.exchange(self.head(body.len()), body.clone()));
-        match lease.listen(exchange.as_mut()).await {
+        let mut asked = std::pin::pin!(ask(&lease, query));
+        match lease.listen(asked.as_mut()).await {
             Ok(result) => match self.judge(&lease, result) {
-                Err(error) if error.is_worth_another() => self.ask_again(body).await,
+                Err(error) if error.is_worth_another() => self.ask_again(query).await,
                 result => result,
             },
             Err(since) => {
                 self.pool.distrust(since);
                 tokio::select! {
-                    Ok(answer) = exchange => Ok(answer),
-                    answer = self.ask_again(body) => answer,
+                    Ok(answer) = asked => Ok(answer),
+                    answer = self.ask_again(query) => answer,
                 }
             }
         }
     }
 
-    async fn ask_again(&self, body: Bytes) -> Result<Vec<u8>, DohError> {
+    async fn ask_again(&self, query: &[u8]) -> Result<Vec<u8>, DohError> {
         let lease = self.pool.lease().await?;
-        let exchange = std::pin::pin!(lease.exchange(self.head(body.len()), body));
-        match lease.listen(exchange).await {
+        let asked = std::pin::pin!(ask(&lease, query));
+        match lease.listen(asked).await {
             Ok(result) => self.judge(&lease, result),
             Err(since) => {
                 self.pool.distrust(since);
@@ -152,7 +143,7 @@ impl Inner {
         }
     }
 
-    /// What an exchange says of its connection.
+    /// What an answer says of its connection.
     fn judge(&self, lease: &Lease, result: Result<Vec<u8>, DohError>) -> Result<Vec<u8>, DohError> {
         match &result {
             Ok(_) => self.pool.praise(lease.connection()),
@@ -161,18 +152,8 @@ impl Inner {
         }
         result
     }
+}
 
-    fn head(&self, length: usize) -> Request<()> {
-        let mut head = Request::new(());
-        *head.method_mut() = Method::POST;
-        *head.uri_mut() = self.uri.clone();
-        let headers = head.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        headers.insert(header::ACCEPT, HeaderValue::from_static(MEDIA_TYPE));
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        if let Some(token) = &self.token {
-            headers.insert(header::AUTHORIZATION, token.clone());
-        }
-        head
-    }
+async fn ask(lease: &Lease, query: &[u8]) -> Result<Vec<u8>, DohError> {
+    lease.ask(query)?.await
 }

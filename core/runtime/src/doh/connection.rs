@@ -1,45 +1,27 @@
 //! One HTTP/2 connection, the queries on it, and whether it lives.
 
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use h2::RecvStream;
-use h2::client::SendRequest;
-use http::{Request, Response, StatusCode, header};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio_rustls::client::TlsStream;
+use weft_dns::http2::Client;
 
+use super::DohError;
 use super::dial::BoxedStream;
+use super::link::{Asked, Link};
 use super::silence::Life;
-use super::{DohError, MAX_ANSWER};
-use crate::http::{AbortOnDrop, is_of_type};
-use crate::tls::{TlsClient, TlsError};
-
-/// What a DNS message is called in HTTP.
-pub(super) const MEDIA_TYPE: &str = "application/dns-message";
-/// Bytes of headers that an answer may have.
-const MAX_HEADERS: u32 = 16 << 10;
-/// Bytes of answers that may be on their way, over all queries; a query's own window is an answer's longest.
-const WINDOW: u32 = 1 << 20;
-
-/// The longest time that a connection may be silent while a query waits on it, however slowly it was opened.
-const MAX_SILENCE: Duration = Duration::from_secs(2);
+use crate::http::AbortOnDrop;
 
 /// An HTTP/2 connection. Clones share it; with the last one it ends.
 #[derive(Clone)]
-pub(super) struct Connection {
-    sender: SendRequest<Bytes>,
-    shared: Arc<Shared>,
-}
+pub(super) struct Connection(Arc<Shared>);
 
 struct Shared {
+    link: Arc<Link>,
     life: Arc<Life>,
     answered: AtomicBool,
     room: Arc<Room>,
@@ -107,95 +89,72 @@ impl Drop for Waiter<'_> {
 pub(super) struct Lease(Connection);
 
 impl Connection {
-    /// Shakes hands over a stream that was begun to be opened at `began`. It may be silent for `silence` at least.
-    pub(super) async fn open(
-        name: &str,
-        tls: &TlsClient,
-        stream: BoxedStream,
-        began: tokio::time::Instant,
+    /// Speaks HTTP/2 over a stream, which may be silent for `silence` while a query waits.
+    pub(super) fn new(
+        client: Client,
+        stream: TlsStream<BoxedStream>,
         silence: Duration,
         room: Arc<Room>,
-    ) -> Result<Self, DohError> {
-        let stream = tls.connect(name, stream).await.map_err(|error| match error {
-            TlsError::Handshake(detail) => DohError::Unreachable(detail),
-            other => DohError::Untrusted(other.to_string()),
-        })?;
-        if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-            return Err(DohError::NoHttp2);
-        }
-        // As long as it took to open it, which is two round trips at least.
-        let silence = began.elapsed().min(MAX_SILENCE).max(silence);
-        let life = Arc::new(Life::new(silence));
-        let stream = Listened { stream, life: Arc::clone(&life) };
-        let (sender, mut connection) = h2::client::Builder::new()
-            .enable_push(false)
-            .initial_window_size(MAX_ANSWER as u32 + 1)
-            .initial_connection_window_size(WINDOW)
-            .max_header_list_size(MAX_HEADERS)
-            .handshake(stream)
-            .await
-            .map_err(|error| DohError::Unreachable(error.to_string()))?;
-        life.set_pings(connection.ping_pong());
-        let watched = Arc::clone(&life);
+    ) -> Self {
+        let link = Link::new(client);
+        let life = Arc::new(Life::new(silence, Arc::clone(&link)));
+        let (driven, watched) = (Arc::clone(&link), Arc::clone(&life));
         let driver = AbortOnDrop(tokio::spawn(async move {
-            if let Err(error) = watched.watch(connection).await {
-                tracing::debug!("the connection to the resolver ended: {error}");
-            }
+            let why = watched.watch(driven.drive(stream, || watched.note_heard())).await;
+            tracing::debug!("the connection to the resolver ended: {why}");
         }));
-        let shared = Shared { life, answered: AtomicBool::new(false), room, driver };
-        Ok(Self { sender, shared: Arc::new(shared) })
+        Self(Arc::new(Shared { link, life, answered: AtomicBool::new(false), room, driver }))
     }
 
     /// Whether the two are one.
     pub(super) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether it has ended.
     pub(super) fn has_ended(&self) -> bool {
-        self.shared.driver.0.is_finished()
+        self.0.link.has_ended()
     }
 
     /// Ends it at once, and every query on it.
     pub(super) fn abort(&self) {
-        self.shared.driver.0.abort();
+        self.0.driver.0.abort();
     }
 
     /// Whether the server allows another stream. The first that it says on a connection is how many.
     pub(super) fn has_room(&self) -> bool {
-        let streams = if self.shared.life.has_heard() {
-            let streams = self.sender.current_max_send_streams();
-            self.shared.room.streams.store(streams, Ordering::Relaxed);
+        let streams = if let Some(streams) = self.0.link.max_streams() {
+            self.0.room.streams.store(streams, Ordering::Relaxed);
             streams
         } else {
-            self.shared.room.streams.load(Ordering::Relaxed).min(STREAMS)
+            self.0.room.streams.load(Ordering::Relaxed).min(STREAMS)
         };
-        self.shared.life.under_way() < streams
+        self.0.life.under_way() < streams
     }
 
     /// Whether there was no query on it for `time`.
     pub(super) fn is_unused_for(&self, time: Duration) -> bool {
-        self.shared.life.is_unused_for(time)
+        self.0.life.is_unused_for(time)
     }
 
     /// Notes that it gave an answer; whether that is the first.
     pub(super) fn note_answer(&self) -> bool {
-        !self.has_answered() && !self.shared.answered.swap(true, Ordering::Relaxed)
+        !self.has_answered() && !self.0.answered.swap(true, Ordering::Relaxed)
     }
 
     /// Whether it ever gave an answer.
     pub(super) fn has_answered(&self) -> bool {
-        self.shared.answered.load(Ordering::Relaxed)
+        self.0.answered.load(Ordering::Relaxed)
     }
 
     /// Whether something was heard on it since `moment`.
     pub(super) fn was_heard_since(&self, moment: Instant) -> bool {
-        self.shared.life.last_heard() >= moment
+        self.0.life.last_heard() >= moment
     }
 
     /// A place on it, to be given back by dropping it.
     pub(super) fn lease(&self) -> Lease {
-        self.shared.life.begin();
+        self.0.life.begin();
         Lease(self.clone())
     }
 }
@@ -205,21 +164,20 @@ impl Lease {
         &self.0
     }
 
-    /// Sends a query and takes its answer. Head and body are handed over together, so that they leave together.
-    pub(super) async fn exchange(&self, head: Request<()>, body: Bytes) -> Result<Vec<u8>, DohError> {
-        let lost = |error: h2::Error| DohError::Lost(error.to_string());
-        let mut sender = self.0.sender.clone().ready().await.map_err(lost)?;
-        let (response, mut stream) = sender.send_request(head, false).map_err(lost)?;
-        stream.send_data(body, true).map_err(failure)?;
-        receive(response.await.map_err(failure)?).await
+    /// Sends a query.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub(super) fn ask(&self, query: &[u8]) -> Result<Asked, DohError> {
+        self.0.0.link.ask(query)
     }
 
-    /// Waits for an exchange while the connection lives. Else the moment since when it owes a sign of life.
-    pub(super) async fn listen<T>(&self, exchange: Pin<&mut impl Future<Output = T>>) -> Result<T, Instant> {
-        let mut silent = std::pin::pin!(self.0.shared.life.silent());
+    /// Waits for an answer while the connection lives. Else the moment since when it owes a sign of life.
+    pub(super) async fn listen<T>(&self, answer: Pin<&mut impl Future<Output = T>>) -> Result<T, Instant> {
+        let mut silent = std::pin::pin!(self.0.0.life.silent());
         tokio::select! {
             biased;
-            result = exchange => Ok(result),
+            result = answer => Ok(result),
             since = &mut silent => Err(since),
         }
     }
@@ -227,94 +185,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let shared = &self.0.shared;
+        let shared = &self.0.0;
         shared.life.end();
         shared.room.note_free();
-    }
-}
-
-/// Checks an answer's head and takes its body.
-async fn receive(response: Response<RecvStream>) -> Result<Vec<u8>, DohError> {
-    if response.status() != StatusCode::OK {
-        return Err(DohError::Status(response.status().as_u16()));
-    }
-    if !is_of_type(response.headers(), MEDIA_TYPE) {
-        return Err(DohError::NotDns);
-    }
-    let length = response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    let length = length.and_then(|length| length.parse::<usize>().ok()).unwrap_or(0);
-    if length > MAX_ANSWER {
-        return Err(DohError::TooLong);
-    }
-    let mut body = response.into_body();
-    let mut answer = Vec::with_capacity(length);
-    while let Some(chunk) = body.data().await {
-        let chunk = chunk.map_err(failure)?;
-        if answer.len() + chunk.len() > MAX_ANSWER {
-            return Err(DohError::TooLong);
-        }
-        answer.extend_from_slice(&chunk);
-        body.flow_control().release_capacity(chunk.len()).map_err(failure)?;
-    }
-    Ok(answer)
-}
-
-/// Whether one stream was broken off, or all of them.
-fn failure(error: h2::Error) -> DohError {
-    // A refused stream was not looked at (RFC 9113, section 8.7).
-    if error.reason() == Some(h2::Reason::REFUSED_STREAM) {
-        DohError::Busy
-    } else if error.is_reset() {
-        DohError::Broken(error.to_string())
-    } else {
-        DohError::Lost(error.to_string())
-    }
-}
-
-/// A stream that notes when something comes.
-struct Listened {
-    stream: TlsStream<BoxedStream>,
-    life: Arc<Life>,
-}
-
-impl AsyncRead for Listened {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            this.life.note_heard();
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Listened {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

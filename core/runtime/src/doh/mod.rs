@@ -13,6 +13,7 @@
 mod client;
 mod connection;
 mod dial;
+mod link;
 mod open;
 mod pool;
 mod silence;
@@ -21,10 +22,8 @@ mod tests;
 
 pub use client::{DohClient, DohConfig};
 pub use dial::{BoxedStream, Dial, Dialing, Inside, Outside, Stream};
+use weft_dns::http2::MAX_ANSWER;
 use weft_dns::message;
-
-/// The longest answer in bytes.
-pub const MAX_ANSWER: usize = 65_535;
 
 /// Why a query has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

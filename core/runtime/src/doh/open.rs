@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::uri::{Authority, PathAndQuery};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
+use weft_dns::http2::Client;
+use weft_model::Secret;
 
 use super::connection::{Connection, Room};
 use super::{Dial, DohError};
-use crate::tls::TlsClient;
+use crate::tls::{TlsClient, TlsError};
 
 /// For a connection with its handshakes: less than a query's deadline, so that those who wait for it hear why.
 const CONNECT: Duration = Duration::from_secs(4);
@@ -17,9 +20,32 @@ const CONNECT: Duration = Duration::from_secs(4);
 /// after ever longer pauses; so a resolver that comes back is found within this time. At most 8 streams are open then.
 const STAGGER: Duration = Duration::from_millis(500);
 
+/// The longest time that a connection may be silent while a query waits on it, however slowly it was opened.
+const MAX_SILENCE: Duration = Duration::from_secs(2);
+
+/// What is asked on every connection.
+pub(super) struct Resource {
+    pub(super) authority: Authority,
+    pub(super) path: PathAndQuery,
+    pub(super) token: Option<Secret>,
+}
+
+impl Resource {
+    /// The client of one connection.
+    ///
+    /// # Errors
+    /// [`DohError::Config`] where all that is longer than a request may be.
+    pub(super) fn client(&self) -> Result<Client, DohError> {
+        let token = self.token.as_ref().map(Secret::expose);
+        let client = Client::new(self.authority.as_str(), self.path.as_str(), token);
+        client.ok_or_else(|| DohError::Config("path or credential is too long".to_owned()))
+    }
+}
+
 /// What it takes to open a connection.
 pub(super) struct Opener {
     name: String,
+    resource: Resource,
     tls: TlsClient,
     dial: Box<dyn Dial>,
     /// How long a connection may be silent at least, while a query waits on it.
@@ -30,8 +56,14 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    pub(super) fn new(name: String, tls: TlsClient, dial: Box<dyn Dial>, silence: Duration) -> Self {
-        Self { name, tls, dial, silence, first: AtomicUsize::new(0), room: Arc::default() }
+    pub(super) fn new(
+        name: String,
+        resource: Resource,
+        tls: TlsClient,
+        dial: Box<dyn Dial>,
+        silence: Duration,
+    ) -> Self {
+        Self { name, resource, tls, dial, silence, first: AtomicUsize::new(0), room: Arc::default() }
     }
 
     /// Where places on its connections are given back.
@@ -84,7 +116,16 @@ impl Opener {
         let began = Instant::now();
         let stream =
             self.dial.dial(attempt).await.map_err(|error| DohError::Unreachable(error.to_string()))?;
-        Connection::open(&self.name, &self.tls, stream, began, self.silence, Arc::clone(&self.room)).await
+        let tls = self.tls.connect(&self.name, stream).await.map_err(|error| match error {
+            TlsError::Handshake(detail) => DohError::Unreachable(detail),
+            other => DohError::Untrusted(other.to_string()),
+        })?;
+        if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
+            return Err(DohError::NoHttp2);
+        }
+        // As long as it took to open it, which is two round trips at least.
+        let silence = began.elapsed().min(MAX_SILENCE).max(self.silence);
+        Ok(Connection::new(self.resource.client()?, tls, silence, Arc::clone(&self.room)))
     }
 }
 

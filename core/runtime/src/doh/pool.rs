@@ -1,6 +1,6 @@
 //! The connections that queries share, and when there is another one.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -9,6 +9,7 @@ use super::DohError;
 use super::connection::{Connection, Lease, Room};
 use super::open::Opener;
 use crate::http::AbortOnDrop;
+use crate::lock::lock;
 
 /// The most connections. With the 100 streams that servers allow at least (RFC 9113, section 6.5.2) and a round trip of
 /// 40 ms they carry 20,000 queries a second. More queries wait for a stream.
@@ -137,7 +138,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn opened(&self, number: u64, result: Result<Connection, DohError>) -> Result<(), DohError> {

@@ -5,13 +5,15 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use h2::{Ping, PingPong};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
+
+use super::link::Link;
+use crate::lock::lock;
 
 /// For how long nothing may have been heard on a connection before its next query asks for a sign of life at once.
 /// Networks forget connections after half a minute of silence at the earliest.
@@ -31,13 +33,14 @@ pub(super) struct Life {
     busy_since: AtomicU64,
     /// When the last query ended.
     used: AtomicU64,
+    /// Where signs of life are asked for.
+    link: Arc<Link>,
     asked: Mutex<Asked>,
     fell_silent: Notify,
 }
 
 #[derive(Default)]
 struct Asked {
-    pings: Option<PingPong>,
     /// The sign of life that is awaited.
     ping: Option<Awaited>,
     /// The last one stayed out.
@@ -52,7 +55,7 @@ struct Awaited {
 }
 
 impl Life {
-    pub(super) fn new(silence: Duration) -> Self {
+    pub(super) fn new(silence: Duration, link: Arc<Link>) -> Self {
         Self {
             opened: Instant::now(),
             silence,
@@ -61,25 +64,16 @@ impl Life {
             under_way: AtomicUsize::new(0),
             busy_since: AtomicU64::new(0),
             used: AtomicU64::new(0),
+            link,
             asked: Mutex::default(),
             fell_silent: Notify::new(),
         }
-    }
-
-    /// How signs of life are asked for.
-    pub(super) fn set_pings(&self, pings: Option<PingPong>) {
-        self.lock().pings = pings;
     }
 
     /// Something came.
     pub(super) fn note_heard(&self) {
         self.heard.fetch_add(1, Ordering::Relaxed);
         self.last_heard.store(self.now(), Ordering::Relaxed);
-    }
-
-    /// Whether anything ever came.
-    pub(super) fn has_heard(&self) -> bool {
-        self.heard.load(Ordering::Relaxed) > 0
     }
 
     /// When something came last.
@@ -195,14 +189,11 @@ impl Life {
     /// Asks for a sign of life (RFC 9113, section 6.7). One at a time is under way.
     fn ping(&self, asked: &mut Asked) {
         asked.ping = Some(Awaited { at: self.now(), heard: self.heard.load(Ordering::Relaxed) });
-        let Some(pings) = &mut asked.pings else { return };
-        // The answer to the last one has to be taken before another may be sent. What comes, the stream has noted.
-        let _taken = pings.poll_pong(&mut Context::from_waker(Waker::noop()));
-        let _under_way = pings.send_ping(Ping::opaque());
+        self.link.ping();
     }
 
     fn lock(&self) -> MutexGuard<'_, Asked> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.asked)
     }
 
     fn now(&self) -> u64 {

@@ -8,6 +8,7 @@
 mod bus;
 mod dns;
 mod dns_engine;
+mod http2;
 mod messages;
 mod packets;
 mod queue;
@@ -34,6 +35,7 @@ fn seeds() -> BTreeMap<&'static str, Seeds> {
         ("enrolment_link", texts::enrolment_link()),
         ("gateway_answer", dns::answer()),
         ("gateway_query", dns::query()),
+        ("http2_answers", http2::seeds()),
         ("ipc_frame", texts::ipc_frame()),
         ("netstack_packet", scripts::netstack()),
         ("orchestration_answer", texts::orchestration_answer()),

@@ -92,7 +92,7 @@ fn unsound() -> Seeds {
 }
 
 /// A step of a script: what, how, and bytes.
-fn step(what: u8, how: u8, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn step(what: u8, how: u8, bytes: &[u8]) -> Vec<u8> {
     let length = u16::try_from(bytes.len()).unwrap().to_be_bytes();
     [&[what, how], length.as_slice(), bytes].concat()
 }
