@@ -53,6 +53,12 @@ impl<'a> Frame<'a> {
         Ok(Some(Self { kind, flags, stream: u32::from_be_bytes([d, e, f, g]) & 0x7fff_ffff, payload }))
     }
 
+    /// Refuses a frame of a stream where it speaks of the connection.
+    pub(super) fn must_be_of_connection(&self) -> Result<(), ConnectionError> {
+        let wrong = ConnectionError::new(Code::Protocol, "a stream speaks for the connection");
+        if self.stream == 0 { Ok(()) } else { Err(wrong) }
+    }
+
     pub(super) fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
@@ -93,4 +99,13 @@ pub(super) fn put_header(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, le
 pub(super) fn put(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     put_header(out, kind, flags, stream, payload.len());
     out.extend_from_slice(payload);
+}
+
+/// Sets the length in the header that begins at `header`: everything after it is the payload.
+pub(super) fn set_length(out: &mut [u8], header: usize) {
+    let length = out.len().saturating_sub(header + HEADER);
+    let [_, length @ ..] = u32::try_from(length).unwrap_or_default().to_be_bytes();
+    if let Some(place) = out.get_mut(header..header + length.len()) {
+        place.copy_from_slice(&length);
+    }
 }

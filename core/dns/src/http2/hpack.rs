@@ -60,13 +60,14 @@ impl Name {
 
     /// The header with this value.
     fn with(self, value: &[u8]) -> Field {
-        let number = || std::str::from_utf8(value).ok();
+        let is_number = value.iter().all(u8::is_ascii_digit);
+        let digits = std::str::from_utf8(value).ok().filter(|_| is_number);
         match self {
             Self::Status => {
-                Field::Status(number().filter(|_| value.len() == 3).and_then(|text| text.parse().ok()))
+                Field::Status(digits.filter(|text| text.len() == 3).and_then(|text| text.parse().ok()))
             }
             Self::Type => Field::Type { is_dns: is_dns(value) },
-            Self::Length => Field::Length(number().and_then(|text| text.parse().ok())),
+            Self::Length => Field::Length(digits.and_then(|text| text.parse().ok())),
             Self::Other => Field::Other,
         }
     }
@@ -291,6 +292,7 @@ pub(super) struct Encoder {
     /// Never kept by anybody (section 7.1.3).
     token: Option<Zeroizing<Vec<u8>>>,
     table: Table,
+    update: Update,
 }
 
 /// What the server keeps.
@@ -300,10 +302,17 @@ enum Table {
     Empty,
     /// The headers of a query.
     Filled,
-    /// Nothing from now on: it has less room, and has yet to be told.
-    Given,
-    /// Nothing.
-    Off,
+    /// Nothing, for good.
+    Unused,
+}
+
+/// Whether the server is told that it need keep nothing, which it has to hear when it has less room than is usual
+/// (section 4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Update {
+    NotOwed,
+    Owed,
+    Sent,
 }
 
 impl Encoder {
@@ -317,23 +326,23 @@ impl Encoder {
             (31, media_type()),
         ];
         let size: usize = kept.iter().map(|(name, value)| static_name_len(*name) + value.len() + ENTRY).sum();
-        let table = if size > TABLE { Table::Off } else { Table::Empty };
+        let table = if size > TABLE { Table::Unused } else { Table::Empty };
         let token = token.map(|token| Zeroizing::new([b"Bearer ", token.as_bytes()].concat()));
-        Self { kept, token, table }
+        Self { kept, token, table, update: Update::NotOwed }
     }
 
     /// The server says how much it keeps. With less than is usual nothing is kept.
     pub(super) fn set_table(&mut self, size: u32) {
-        if usize::try_from(size).is_ok_and(|size| size < TABLE) && self.table != Table::Off {
-            self.table = Table::Given;
+        if usize::try_from(size).is_ok_and(|size| size < TABLE) && self.update == Update::NotOwed {
+            (self.table, self.update) = (Table::Unused, Update::Owed);
         }
     }
 
     /// Appends the head of a query of `length` bytes.
     pub(super) fn encode(&mut self, length: usize, out: &mut Vec<u8>) {
-        if self.table == Table::Given {
+        if self.update == Update::Owed {
             put_integer(out, 0x20, 5, 0);
-            self.table = Table::Off;
+            self.update = Update::Sent;
         }
         // POST, https.
         out.extend_from_slice(&[0x83, 0x87]);
@@ -341,7 +350,7 @@ impl Encoder {
             match self.table {
                 Table::Filled => put_integer(out, 0x80, 7, STATIC + self.kept.len() - place),
                 Table::Empty => put_literal(out, 0x40, 6, *name, value),
-                Table::Given | Table::Off => put_literal(out, 0, 4, *name, value),
+                Table::Unused => put_literal(out, 0, 4, *name, value),
             }
         }
         if self.table == Table::Empty {

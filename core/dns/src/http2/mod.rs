@@ -29,10 +29,11 @@ pub const MAX_ANSWER: usize = 65_535;
 const MAX_HEAD: usize = 16 << 10;
 /// Bytes of answers that may be on their way, over all queries.
 const WINDOW: u32 = 1 << 20;
-/// What a window is that nobody has set (section 6.9.2), and the largest.
+/// What a window is that nobody has set (section 6.9.2).
 const DEFAULT_WINDOW: u32 = 65_535;
+/// The largest window (section 6.9.1).
 const MAX_WINDOW: i64 = (1 << 31) - 1;
-/// Unsent bytes with which a server that wants replies is cut off: it does not read them.
+/// Unsent bytes over which a server does not read: it is asked nothing more, and one that wants replies is cut off.
 const MAX_UNSENT: usize = 1 << 20;
 /// The most room that an empty buffer keeps.
 const KEPT: usize = 16 << 10;
@@ -136,7 +137,8 @@ pub struct Client {
     window: i64,
     /// How much came that the server has not been told it may send again.
     received: u32,
-    goes_away: bool,
+    /// Why the server takes no more, as a code (section 7).
+    goodbye: Option<u32>,
     pings: bool,
     answers: VecDeque<(StreamId, Result<Vec<u8>, StreamError>)>,
 }
@@ -177,7 +179,7 @@ impl Client {
             },
             window: DEFAULT_WINDOW.into(),
             received: 0,
-            goes_away: false,
+            goodbye: None,
             pings: false,
             answers: VecDeque::new(),
         })
@@ -189,10 +191,17 @@ impl Client {
         self.server.has_said.then_some(self.server.streams)
     }
 
-    /// Whether no other query can be asked on this connection. Those under way may still be answered.
+    /// Whether no other query can be asked on this connection: the server said goodbye, or does not read. Those under way may
+    /// still be answered.
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        self.goes_away || self.next > u32::MAX >> 1
+        self.goodbye.is_some() || self.next > u32::MAX >> 1 || self.output().len() > MAX_UNSENT
+    }
+
+    /// The code (section 7) with which the server said goodbye; 0 where nothing was wrong.
+    #[must_use]
+    pub fn goodbye(&self) -> Option<u32> {
+        self.goodbye
     }
 
     /// Asks a query. None where the connection [is closing](Self::is_closing).
@@ -206,11 +215,7 @@ impl Client {
         let flags = flag::END_HEADERS | if query.is_empty() { flag::END_STREAM } else { 0 };
         frame::put_header(&mut self.out, kind::HEADERS, flags, id.0, 0);
         self.encoder.encode(query.len(), &mut self.out);
-        let length = self.out.len() - head - HEADER;
-        let [_, bytes @ ..] = u32::try_from(length).unwrap_or_default().to_be_bytes();
-        if let Some(place) = self.out.get_mut(head..head + bytes.len()) {
-            place.copy_from_slice(&bytes);
-        }
+        frame::set_length(&mut self.out, head);
         let mut stream = Stream::new(id, self.server.window.into());
         let sent = send(&mut self.out, &mut stream, &mut self.window, self.server.payload, query);
         stream.unsent = query.get(sent..).unwrap_or_default().to_vec();
@@ -346,6 +351,7 @@ impl Client {
         let nothing = ConnectionError::protocol("a head goes on that did not begin");
         let mut block = self.block.take().ok_or(nothing)?;
         block.length += HEADER + frame.payload.len();
+        // The connection's end, since what it would say of other heads is lost with this one.
         if block.length > MAX_HEAD {
             return Err(ConnectionError::new(Code::EnhanceYourCalm, "a head is too long"));
         }
@@ -378,7 +384,8 @@ impl Client {
 
     fn take_settings(&mut self, frame: Frame<'_>) -> Result<(), ConnectionError> {
         let (settings, rest) = frame.payload.as_chunks::<6>();
-        if frame.stream != 0 || !rest.is_empty() || frame.has(flag::ACK) && !settings.is_empty() {
+        frame.must_be_of_connection()?;
+        if !rest.is_empty() || frame.has(flag::ACK) && !settings.is_empty() {
             return Err(ConnectionError::new(Code::FrameSize, "settings that are none"));
         }
         if frame.has(flag::ACK) {
@@ -423,7 +430,8 @@ impl Client {
     }
 
     fn take_ping(&mut self, frame: Frame<'_>) -> Result<(), ConnectionError> {
-        if frame.stream != 0 || frame.payload.len() != 8 {
+        frame.must_be_of_connection()?;
+        if frame.payload.len() != 8 {
             return Err(ConnectionError::new(Code::FrameSize, "a ping that is none"));
         }
         if frame.has(flag::ACK) {
@@ -435,10 +443,12 @@ impl Client {
 
     /// The server takes no more; what it did not look at is over.
     fn take_goodbye(&mut self, frame: Frame<'_>) -> Result<(), ConnectionError> {
-        let last = frame.payload.first_chunk::<4>().filter(|_| frame.payload.len() >= 8 && frame.stream == 0);
-        let last = last.ok_or(ConnectionError::new(Code::FrameSize, "a goodbye that is none"))?;
-        self.goes_away = true;
-        let last = StreamId(u32::from_be_bytes(*last) & 0x7fff_ffff);
+        frame.must_be_of_connection()?;
+        let Some((&[a, b, c, d, code @ ..], _debug)) = frame.payload.split_first_chunk::<8>() else {
+            return Err(ConnectionError::new(Code::FrameSize, "a goodbye that is none"));
+        };
+        self.goodbye = Some(u32::from_be_bytes(code));
+        let last = StreamId(u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff);
         let first = self.streams.partition_point(|stream| stream.id <= last);
         let refused = self.streams.drain(first..).map(|stream| (stream.id, Err(StreamError::Refused)));
         self.answers.extend(refused);

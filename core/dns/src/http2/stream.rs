@@ -19,6 +19,8 @@ pub(super) struct Stream {
     /// How much of the answer has come, with padding.
     received: u32,
     has_head: bool,
+    /// How long its head says that the answer is.
+    length: Option<usize>,
     answer: Vec<u8>,
 }
 
@@ -34,7 +36,15 @@ pub(super) enum Next {
 
 impl Stream {
     pub(super) fn new(id: StreamId, window: i64) -> Self {
-        Self { id, window, unsent: Vec::new(), received: 0, has_head: false, answer: Vec::new() }
+        Self {
+            id,
+            window,
+            unsent: Vec::new(),
+            received: 0,
+            has_head: false,
+            length: None,
+            answer: Vec::new(),
+        }
     }
 
     /// Takes a head, or trailers.
@@ -47,7 +57,7 @@ impl Stream {
             Some(200) if !head.is_dns => StreamError::NotDns,
             Some(200) if head.length.is_some_and(|length| length > MAX_ANSWER) => StreamError::TooLong,
             Some(200) => {
-                self.has_head = true;
+                (self.has_head, self.length) = (true, head.length);
                 self.answer.reserve_exact(head.length.unwrap_or_default().min(USUAL));
                 return if is_last { self.end() } else { Next::More };
             }
@@ -74,6 +84,10 @@ impl Stream {
     }
 
     fn end(&mut self) -> Next {
+        // RFC 9113, section 8.1.1.
+        if self.length.is_some_and(|length| length != self.answer.len()) {
+            return Next::Over(Err(StreamError::Malformed("another length than it said")));
+        }
         Next::Over(Ok(std::mem::take(&mut self.answer)))
     }
 }

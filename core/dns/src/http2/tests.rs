@@ -92,7 +92,10 @@ fn what_a_stream_may_not_say_fails_that_query_alone() {
     let long = [dns.clone(), (0..5).flat_map(|_| data(16_000, 0)).collect()].concat();
     let said_long = head(b"\x88\x0f\x10\x17application/dns-message\x0f\x0d\x0565536", 0);
     let malformed = StreamError::Malformed;
-    let cases: [(Vec<u8>, StreamError, Option<Code>); 11] = [
+    let says_ten = head(b"\x88\x0f\x10\x17application/dns-message\x0f\x0d\x0210", 0);
+    let short = [says_ten, data(9, flag::END_STREAM)].concat();
+    let cases: [(Vec<u8>, StreamError, Option<Code>); 12] = [
+        (short, malformed("another length than it said"), None),
         (head(&[0x8d], flag::END_STREAM), StreamError::Status(404), None),
         (head(&[0x8d], 0), StreamError::Status(404), Some(Code::Cancel)),
         (head(b"\x88\x0f\x10\x09text/html", 0), StreamError::NotDns, Some(Code::Cancel)),
@@ -153,15 +156,17 @@ fn early_heads_padding_trailers_and_what_is_not_known_are_no_trouble() {
 fn what_a_connection_may_not_say_ends_it_and_is_told() {
     let settings = NO_SETTINGS.to_vec();
     let endless = || frame(kind::CONTINUATION, 0, 1, &[]).repeat(2000);
-    let cases: [(&str, Code, Vec<u8>); 24] = [
+    let cases: [(&str, Code, Vec<u8>); 26] = [
         ("garbage", Code::FrameSize, vec![0x55; 100]),
         ("a frame of 16,385 bytes", Code::FrameSize, vec![0, 0x40, 1, kind::DATA, 0, 0, 0, 0, 1]),
         ("an odd setting", Code::FrameSize, frame(kind::SETTINGS, 0, 0, &[0; 5])),
-        ("settings of a stream", Code::FrameSize, frame(kind::SETTINGS, 0, 1, &[])),
+        ("settings of a stream", Code::Protocol, frame(kind::SETTINGS, 0, 1, &[])),
         ("a setting in a confirmation", Code::FrameSize, frame(kind::SETTINGS, flag::ACK, 0, &[0; 6])),
         ("a window of 2^31", Code::FlowControl, setting(4, 1 << 31)),
         ("a frame size of 100", Code::Protocol, setting(5, 100)),
         ("a short ping", Code::FrameSize, frame(kind::PING, 0, 0, &[0; 7])),
+        ("a ping of a stream", Code::Protocol, frame(kind::PING, 0, 1, &[0; 8])),
+        ("a goodbye of a stream", Code::Protocol, frame(kind::GOAWAY, 0, 1, &[0; 8])),
         ("a short reset", Code::FrameSize, frame(kind::RST_STREAM, 0, 1, &[0; 3])),
         ("a short goodbye", Code::FrameSize, frame(kind::GOAWAY, 0, 0, &[0; 7])),
         ("a window that grows by nothing", Code::Protocol, frame(kind::WINDOW_UPDATE, 0, 0, &[0; 4])),
@@ -287,7 +292,9 @@ fn a_server_that_goes_takes_no_more_and_answers_what_it_has() {
     // First to everybody, then to those that it did not look at.
     bench.hear(&frame(kind::GOAWAY, 0, 0, &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0])).unwrap();
     assert!(bench.client.is_closing() && bench.client.ask(b"4").is_none() && bench.answers.is_empty());
-    bench.hear(&frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0])).unwrap();
+    assert_eq!(bench.client.goodbye(), Some(0));
+    bench.hear(&frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 11])).unwrap();
+    assert_eq!(bench.client.goodbye(), Some(11));
     bench.hear(&answer(1, b"ONE")).unwrap();
     let refused = || Err(StreamError::Refused);
     assert_eq!(bench.answers, [(3, refused()), (5, refused()), (1, Ok(b"ONE".to_vec()))]);
@@ -313,6 +320,20 @@ fn a_server_that_wants_replies_and_reads_none_is_cut_off() {
     let error = (0..1000).find_map(|_| bench.hear(&pings).err()).unwrap();
     assert_eq!(error.code, Code::EnhanceYourCalm);
     assert!(bench.client.output().len() <= MAX_UNSENT + 100);
+}
+
+#[test]
+fn a_server_that_does_not_read_is_asked_no_more() {
+    let mut bench = Bench::new();
+    // Windows bound what it is sent of queries, and not their heads.
+    let query = [0; 128];
+    let asked = std::iter::from_fn(|| {
+        let id = bench.client.ask(&query)?;
+        bench.client.give_up(id);
+        Some(id)
+    });
+    assert!((5_000..50_000).contains(&asked.take(100_000).count()));
+    assert!(bench.client.is_closing() && bench.client.output().len() <= MAX_UNSENT + 500);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use weft_dns::http2::Client;
 
 use super::DohError;
 use super::dial::BoxedStream;
-use super::link::{Asked, Link};
+use super::link::{Asked, Ending, Link};
 use super::silence::Life;
 use crate::http::AbortOnDrop;
 
@@ -98,9 +98,10 @@ impl Connection {
     ) -> Self {
         let link = Link::new(client);
         let life = Arc::new(Life::new(silence, Arc::clone(&link)));
-        let (driven, watched) = (Arc::clone(&link), Arc::clone(&life));
+        let (driven, watched) = (Ending(Arc::clone(&link)), Arc::clone(&life));
         let driver = AbortOnDrop(tokio::spawn(async move {
-            let why = watched.watch(driven.drive(stream, || watched.note_heard())).await;
+            let why = watched.watch(driven.0.drive(stream, || watched.note_heard())).await;
+            driven.0.end(&why);
             tracing::debug!("the connection to the resolver ended: {why}");
         }));
         Self(Arc::new(Shared { link, life, answered: AtomicBool::new(false), room, driver }))
@@ -121,7 +122,7 @@ impl Connection {
         self.0.driver.0.abort();
     }
 
-    /// Whether the server allows another stream. The first that it says on a connection is how many.
+    /// Whether the server allows another stream.
     pub(super) fn has_room(&self) -> bool {
         let streams = if let Some(streams) = self.0.link.max_streams() {
             self.0.room.streams.store(streams, Ordering::Relaxed);

@@ -13,6 +13,9 @@ use super::DohError;
 use super::dial::BoxedStream;
 use crate::lock::lock;
 
+/// Why most connections end.
+const CLOSED: &str = "the resolver closed it";
+
 type Answer = Result<Vec<u8>, StreamError>;
 
 /// One connection's HTTP/2.
@@ -33,9 +36,17 @@ impl State {
         self.waiting.binary_search_by_key(&id, |(id, _)| *id).ok()
     }
 
-    fn wake_driver(&mut self) {
-        if let Some(driver) = self.driver.take() {
-            driver.wake();
+    /// Why it takes no more queries.
+    fn goodbye(&self) -> String {
+        match self.client.goodbye() {
+            Some(code) => format!("the resolver takes no more queries on it, code {code}"),
+            None => "no more queries fit it".to_owned(),
+        }
+    }
+
+    fn wake_driver(&self) {
+        if let Some(driver) = &self.driver {
+            driver.wake_by_ref();
         }
     }
 
@@ -83,8 +94,7 @@ impl Link {
         if let Some(why) = &state.over {
             return Err(DohError::Lost(why.clone()));
         }
-        let closing = || DohError::Lost("the resolver takes no more queries on it".to_owned());
-        let id = state.client.ask(query).ok_or_else(closing)?;
+        let Some(id) = state.client.ask(query) else { return Err(DohError::Lost(state.goodbye())) };
         let (asked, answer) = oneshot::channel();
         state.waiting.push((id, asked));
         state.wake_driver();
@@ -93,19 +103,8 @@ impl Link {
 
     /// Takes what comes over `stream` and sends what is to be sent, until the connection is over, and says why that is.
     /// `heard` is called whenever something came.
-    pub(super) async fn drive(
-        self: Arc<Self>,
-        mut stream: TlsStream<BoxedStream>,
-        heard: impl Fn(),
-    ) -> String {
-        let _ending = Ending(&self);
-        let why = std::future::poll_fn(|context| {
-            let over = ready!(self.poll(&mut stream, &heard, context));
-            Poll::Ready(over)
-        })
-        .await;
-        self.end(&why);
-        why
+    pub(super) async fn drive(&self, mut stream: TlsStream<BoxedStream>, heard: impl Fn()) -> String {
+        std::future::poll_fn(|context| self.poll(&mut stream, &heard, context)).await
     }
 
     fn poll(
@@ -117,8 +116,12 @@ impl Link {
         loop {
             let mut stream = Pin::new(&mut *stream);
             let bytes = match stream.as_mut().poll_fill_buf(context) {
-                Poll::Ready(Ok([])) => return Poll::Ready("the resolver closed it".to_owned()),
+                Poll::Ready(Ok([])) => return Poll::Ready(CLOSED.to_owned()),
                 Poll::Ready(Ok(bytes)) => bytes,
+                // Many servers close without a word of TLS's.
+                Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                    return Poll::Ready(CLOSED.to_owned());
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(error.to_string()),
                 Poll::Pending => break,
             };
@@ -127,12 +130,17 @@ impl Link {
             let mut state = self.lock();
             let taken = state.client.handle_input(bytes);
             state.hand_over();
+            // One that takes no more queries is of no more use.
+            let goodbye = state.waiting.is_empty().then(|| state.client.goodbye().map(|_| state.goodbye()));
             drop(state);
             stream.as_mut().consume(count);
             if let Err(error) = taken {
                 // It hears why where it listens.
                 let _sent = self.poll_send(stream, context);
                 return Poll::Ready(error.to_string());
+            }
+            if let Some(why) = goodbye.flatten() {
+                return Poll::Ready(why);
             }
         }
         match self.poll_send(Pin::new(stream), context) {
@@ -148,7 +156,10 @@ impl Link {
     ) -> std::io::Result<()> {
         let mut state = self.lock();
         // Before the last look at what there is to send.
-        state.driver = Some(context.waker().clone());
+        match &mut state.driver {
+            Some(driver) => driver.clone_from(context.waker()),
+            None => state.driver = Some(context.waker().clone()),
+        }
         while !state.client.output().is_empty() {
             match stream.as_mut().poll_write(context, state.client.output())? {
                 Poll::Ready(count) => state.client.handle_sent(count),
@@ -163,7 +174,7 @@ impl Link {
     }
 
     /// It is over; who waits for an answer hears why.
-    fn end(&self, why: &str) {
+    pub(super) fn end(&self, why: &str) {
         let mut state = self.lock();
         if state.over.is_none() {
             state.over = Some(why.to_owned());
@@ -176,10 +187,10 @@ impl Link {
     }
 }
 
-/// Ends a connection whose driver is dropped.
-struct Ending<'a>(&'a Link);
+/// Ends a connection whose driver is dropped, be it before it began.
+pub(super) struct Ending(pub(super) Arc<Link>);
 
-impl Drop for Ending<'_> {
+impl Drop for Ending {
     fn drop(&mut self) {
         self.0.end("it was given up");
     }

@@ -35,14 +35,14 @@ pub(super) struct Life {
     used: AtomicU64,
     /// Where signs of life are asked for.
     link: Arc<Link>,
-    asked: Mutex<Asked>,
+    pings: Mutex<Pings>,
     fell_silent: Notify,
 }
 
 #[derive(Default)]
-struct Asked {
+struct Pings {
     /// The sign of life that is awaited.
-    ping: Option<Awaited>,
+    awaited: Option<Awaited>,
     /// The last one stayed out.
     is_silent: bool,
 }
@@ -65,7 +65,7 @@ impl Life {
             busy_since: AtomicU64::new(0),
             used: AtomicU64::new(0),
             link,
-            asked: Mutex::default(),
+            pings: Mutex::default(),
             fell_silent: Notify::new(),
         }
     }
@@ -87,9 +87,9 @@ impl Life {
             self.busy_since.store(self.now(), Ordering::Relaxed);
         }
         if self.last_heard().elapsed() > FORGOTTEN {
-            let mut asked = self.lock();
-            if asked.ping.is_none() {
-                self.ping(&mut asked);
+            let mut pings = self.lock();
+            if pings.awaited.is_none() {
+                self.ping(&mut pings);
             }
         }
     }
@@ -124,8 +124,8 @@ impl Life {
     }
 
     fn silent_since(&self) -> Option<Instant> {
-        let asked = self.lock();
-        let ping = asked.ping.filter(|_| asked.is_silent)?;
+        let pings = self.lock();
+        let ping = pings.awaited.filter(|_| pings.is_silent)?;
         Some(self.opened + Duration::from_millis(ping.at))
     }
 
@@ -162,24 +162,24 @@ impl Life {
     /// Sees whether the connection is silent, and asks for a sign of life if it is. Gives the moment of the next look,
     /// counted from its opening; none while nobody waits.
     fn look(&self) -> Option<Duration> {
-        let mut asked = self.lock();
+        let mut pings = self.lock();
         let heard = self.heard.load(Ordering::Relaxed);
-        if asked.ping.is_some_and(|ping| ping.heard != heard) {
-            (asked.ping, asked.is_silent) = (None, false);
+        if pings.awaited.is_some_and(|ping| ping.heard != heard) {
+            (pings.awaited, pings.is_silent) = (None, false);
         }
-        if self.under_way() == 0 || asked.is_silent {
+        if self.under_way() == 0 || pings.is_silent {
             return None;
         }
         let now = self.now();
         let silence = u64::try_from(self.silence.as_millis()).unwrap_or(u64::MAX).max(1);
         let last = self.last_heard.load(Ordering::Relaxed).max(self.busy_since.load(Ordering::Relaxed));
-        let since = asked.ping.map_or(last, |ping| ping.at);
+        let since = pings.awaited.map_or(last, |ping| ping.at);
         let mut next = since.saturating_add(silence);
-        if next <= now && asked.ping.is_none() {
-            self.ping(&mut asked);
+        if next <= now && pings.awaited.is_none() {
+            self.ping(&mut pings);
             next = now.saturating_add(silence);
         } else if next <= now {
-            asked.is_silent = true;
+            pings.is_silent = true;
             self.fell_silent.notify_waiters();
             return None;
         }
@@ -187,13 +187,13 @@ impl Life {
     }
 
     /// Asks for a sign of life (RFC 9113, section 6.7). One at a time is under way.
-    fn ping(&self, asked: &mut Asked) {
-        asked.ping = Some(Awaited { at: self.now(), heard: self.heard.load(Ordering::Relaxed) });
+    fn ping(&self, pings: &mut Pings) {
+        pings.awaited = Some(Awaited { at: self.now(), heard: self.heard.load(Ordering::Relaxed) });
         self.link.ping();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Asked> {
-        lock(&self.asked)
+    fn lock(&self) -> MutexGuard<'_, Pings> {
+        lock(&self.pings)
     }
 
     fn now(&self) -> u64 {

@@ -57,6 +57,8 @@ fn heads_say_whether_a_message_follows_and_how_long_it_is() {
         (literal("content-type", "text/html"), Head::default()),
         (literal("content-length", "512"), Head { length: Some(512), ..Head::default() }),
         (literal("content-length", "many"), Head::default()),
+        (literal("content-length", "+5"), Head::default()),
+        (literal(":status", "+20"), Head::default()),
         (literal(":status", "204"), Head { status: Some(204), ..Head::default() }),
         (literal(":status", "2000"), Head::default()),
         (literal(":status", "abc"), Head::default()),
@@ -156,4 +158,6 @@ fn a_server_that_keeps_less_is_spelt_everything() {
     // Headers that do not fit the table are not put into it.
     let mut encoder = Encoder::new("a", &"/".repeat(4000), None);
     assert_eq!(heads(&mut encoder, &[1])[0][..5], *b"\x83\x87\x01\x01a");
+    encoder.set_table(100);
+    assert_eq!(heads(&mut encoder, &[1])[0][..6], *b"\x20\x83\x87\x01\x01a");
 }
