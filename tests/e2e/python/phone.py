@@ -1,6 +1,7 @@
 """A phone's app in Python: a host for the core, and a system that follows its plans as Android would."""
 
 import asyncio
+import atexit
 import fcntl
 import inspect
 import os
@@ -99,6 +100,14 @@ def ip(line):
 def held():
     """The threads and descriptors of this process. The listing's own descriptor counts every time."""
     return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+
+
+@atexit.register
+def wait_for_the_core():
+    """Waits for the core's threads: one that is on its way back from Python when the interpreter ends aborts the process."""
+    end = time.monotonic() + SOON
+    while held()[0] > 1 and time.monotonic() < end:
+        time.sleep(0.01)
 
 
 class Case(unittest.IsolatedAsyncioTestCase):
