@@ -5,8 +5,8 @@
 //! ask() ──► frames ──► output() ──► the server ──► handle_input() ──► poll_answer()
 //! ```
 //!
-//! Nothing that a server sends makes it keep more than an answer for each query that is under way, a head, and a bounded
-//! number of replies.
+//! Nothing that a server sends makes it keep more than an answer for each query that is under way, a begun frame, a head, the
+//! table of 4 KiB that heads refer to, and a bounded number of replies.
 
 mod frame;
 mod hpack;
@@ -17,12 +17,14 @@ mod tests;
 
 use std::collections::VecDeque;
 
+use zeroize::{Zeroize as _, Zeroizing};
+
 use self::frame::{Frame, HEADER, MAX_PAYLOAD, flag, kind};
 use self::hpack::{Decoder, Encoder};
 use self::stream::{Next, Stream};
 
 /// What a DNS message is called in HTTP (RFC 8484, section 6).
-pub const MEDIA_TYPE: &str = "application/dns-message";
+const MEDIA_TYPE: &str = "application/dns-message";
 /// The longest answer in bytes.
 pub const MAX_ANSWER: usize = 65_535;
 /// The longest head in bytes, compressed and with its frames' own.
@@ -123,7 +125,7 @@ struct Server {
 pub struct Client {
     encoder: Encoder,
     decoder: Decoder,
-    out: Vec<u8>,
+    out: Zeroizing<Vec<u8>>,
     /// How much of `out` has been sent.
     sent: usize,
     /// The beginning of a frame.
@@ -139,7 +141,8 @@ pub struct Client {
     received: u32,
     /// Why the server takes no more, as a code (section 7).
     goodbye: Option<u32>,
-    pings: bool,
+    /// A ping is under way.
+    awaits_pong: bool,
     answers: VecDeque<(StreamId, Result<Vec<u8>, StreamError>)>,
 }
 
@@ -165,7 +168,7 @@ impl Client {
         Some(Self {
             encoder: Encoder::new(authority, path, token),
             decoder: Decoder::new(),
-            out,
+            out: Zeroizing::new(out),
             sent: 0,
             partial: Vec::new(),
             block: None,
@@ -180,7 +183,7 @@ impl Client {
             window: DEFAULT_WINDOW.into(),
             received: 0,
             goodbye: None,
-            pings: false,
+            awaits_pong: false,
             answers: VecDeque::new(),
         })
     }
@@ -233,7 +236,7 @@ impl Client {
 
     /// Asks for a sign of life, unless one is awaited. Whatever comes is one.
     pub fn ping(&mut self) {
-        if !std::mem::replace(&mut self.pings, true) {
+        if !std::mem::replace(&mut self.awaits_pong, true) {
             frame::put(&mut self.out, kind::PING, 0, 0, &[0; 8]);
         }
     }
@@ -246,7 +249,12 @@ impl Client {
 
     /// So many bytes of [`output`](Self::output) have been sent.
     pub fn handle_sent(&mut self, count: usize) {
-        self.sent += count;
+        let before = self.sent;
+        self.sent = self.out.len().min(before + count);
+        // Of the credential in it nothing stays.
+        if let Some(sent) = self.out.get_mut(before..self.sent) {
+            sent.zeroize();
+        }
         if self.sent >= self.out.len() {
             self.out.clear();
             self.out.shrink_to(KEPT);
@@ -435,7 +443,7 @@ impl Client {
             return Err(ConnectionError::new(Code::FrameSize, "a ping that is none"));
         }
         if frame.has(flag::ACK) {
-            self.pings = false;
+            self.awaits_pong = false;
             return Ok(());
         }
         self.reply(kind::PING, flag::ACK, frame.payload)

@@ -115,7 +115,7 @@ fn the_table_forgets_the_oldest_and_what_is_too_long_for_it() {
     assert_eq!(table(&decoder), (0, 0));
 }
 
-/// What a server reads of heads; names and values by their place in the table of those kept.
+/// The heads of queries of these lengths.
 fn heads(encoder: &mut Encoder, lengths: &[usize]) -> Vec<Vec<u8>> {
     let encode = |length: &usize| {
         let mut head = Vec::new();
