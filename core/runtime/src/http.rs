@@ -24,19 +24,13 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Whether the body is of this media type, parameters aside.
+    /// Whether the body is of this media type, parameters aside (RFC 9110, section 8.3).
     #[must_use]
     pub fn is_of_type(&self, media_type: &str) -> bool {
-        is_of_type(&self.headers, media_type)
+        let value = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = value.and_then(|value| value.split(';').next());
+        essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(media_type))
     }
-}
-
-/// Whether a message's body is of this media type, parameters aside (RFC 9110, section 8.3).
-#[must_use]
-pub fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = value.and_then(|value| value.split(';').next());
-    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(media_type))
 }
 
 /// Why there is no answer.

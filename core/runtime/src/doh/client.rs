@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use http::uri::{Authority, PathAndQuery};
 use weft_dns::message::{self, SAFE_UDP_LIMIT};
 use weft_model::Secret;
@@ -72,8 +71,13 @@ impl DohClient {
         let authority = crate::orchestration::authority(&config.name, config.port);
         let authority = Authority::try_from(authority).map_err(|error| unusable(&error))?;
         let path = PathAndQuery::try_from(config.path).map_err(|error| unusable(&error))?;
-        if let Some(token) = &config.token {
-            HeaderValue::try_from(token.expose()).map_err(|error| unusable(&error))?;
+        // What a header may hold (RFC 9110, section 5.5), seen without a copy.
+        if config
+            .token
+            .as_ref()
+            .is_some_and(|token| !token.expose().bytes().all(|byte| (b' '..=b'~').contains(&byte)))
+        {
+            return Err(DohError::Config("the credential holds what no header may".to_owned()));
         }
         let resource = Resource { authority, path, token: config.token };
         resource.client()?;
@@ -115,7 +119,7 @@ impl Inner {
             Err(error) if error.is_of_connection() => self.pool.lease().await?,
             other => other?,
         };
-        let mut asked = std::pin::pin!(ask(&lease, query));
+        let mut asked = std::pin::pin!(lease.ask(query));
         match lease.listen(asked.as_mut()).await {
             Ok(result) => match self.judge(&lease, result) {
                 Err(error) if error.is_worth_another() => self.ask_again(query).await,
@@ -133,7 +137,7 @@ impl Inner {
 
     async fn ask_again(&self, query: &[u8]) -> Result<Vec<u8>, DohError> {
         let lease = self.pool.lease().await?;
-        let asked = std::pin::pin!(ask(&lease, query));
+        let asked = std::pin::pin!(lease.ask(query));
         match lease.listen(asked).await {
             Ok(result) => self.judge(&lease, result),
             Err(since) => {
@@ -152,8 +156,4 @@ impl Inner {
         }
         result
     }
-}
-
-async fn ask(lease: &Lease, query: &[u8]) -> Result<Vec<u8>, DohError> {
-    lease.ask(query)?.await
 }

@@ -12,7 +12,7 @@ use weft_dns::http2::Client;
 
 use super::DohError;
 use super::dial::BoxedStream;
-use super::link::{Asked, Ending, Link};
+use super::link::{Ending, Link};
 use super::silence::Life;
 use crate::http::AbortOnDrop;
 
@@ -112,9 +112,9 @@ impl Connection {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Whether it has ended.
-    pub(super) fn has_ended(&self) -> bool {
-        self.0.link.has_ended()
+    /// Whether no other query can be asked on it.
+    pub(super) fn is_closing(&self) -> bool {
+        self.0.link.is_closing()
     }
 
     /// Ends it at once, and every query on it.
@@ -165,12 +165,12 @@ impl Lease {
         &self.0
     }
 
-    /// Sends a query.
+    /// Asks a query.
     ///
     /// # Errors
-    /// The connection has ended.
-    pub(super) fn ask(&self, query: &[u8]) -> Result<Asked, DohError> {
-        self.0.0.link.ask(query)
+    /// The connection takes no more queries, or it fails the query.
+    pub(super) async fn ask(&self, query: &[u8]) -> Result<Vec<u8>, DohError> {
+        self.0.0.link.ask(query)?.await
     }
 
     /// Waits for an answer while the connection lives. Else the moment since when it owes a sign of life.

@@ -73,7 +73,7 @@ impl Link {
     }
 
     /// Whether no other query can be asked on it.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(super) fn is_closing(&self) -> bool {
         let state = self.lock();
         state.over.is_some() || state.client.is_closing()
     }
@@ -88,7 +88,7 @@ impl Link {
     /// Asks a query.
     ///
     /// # Errors
-    /// The connection has ended.
+    /// The connection takes no more queries.
     pub(super) fn ask(self: &Arc<Self>, query: &[u8]) -> Result<Asked, DohError> {
         let mut state = self.lock();
         if let Some(why) = &state.over {
@@ -131,7 +131,8 @@ impl Link {
             let taken = state.client.handle_input(bytes);
             state.hand_over();
             // One that takes no more queries is of no more use.
-            let goodbye = state.waiting.is_empty().then(|| state.client.goodbye().map(|_| state.goodbye()));
+            let is_done = state.waiting.is_empty() && state.client.goodbye().is_some();
+            let goodbye = is_done.then(|| state.goodbye());
             drop(state);
             stream.as_mut().consume(count);
             if let Err(error) = taken {
@@ -139,7 +140,7 @@ impl Link {
                 let _sent = self.poll_send(stream, context);
                 return Poll::Ready(error.to_string());
             }
-            if let Some(why) = goodbye.flatten() {
+            if let Some(why) = goodbye {
                 return Poll::Ready(why);
             }
         }

@@ -168,7 +168,7 @@ impl State {
     }
 
     fn close_unused(&mut self) {
-        let ended = |connection: &Connection| connection.has_ended();
+        let ended = |connection: &Connection| connection.is_closing();
         while let Some(index) = self.open.iter().position(ended) {
             let connection = self.open.remove(index);
             self.note_end(&connection);
