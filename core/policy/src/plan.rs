@@ -88,10 +88,14 @@ impl<'a> PlanInputs<'a> {
 
     /// Whether the system's queries come to Weft.
     fn serves_dns(&self) -> bool {
-        let upstream = self.gateways().first().map(|gateway| &gateway.dns);
         self.settings.service_mode.value.handles_dns()
             && (self.phase == PlanPhase::Connected || self.switches())
-            && upstream.is_some_and(|dns| *dns != DnsUpstream::System)
+            && self.upstream().is_some_and(|dns| *dns != DnsUpstream::System)
+    }
+
+    /// Who answers the names that nobody else does.
+    fn upstream(&self) -> Option<&'a DnsUpstream> {
+        self.gateways().first().map(|gateway| &gateway.dns)
     }
 
     /// Whether the device is on its way from one service mode to another, and names are answered meanwhile.
@@ -221,7 +225,7 @@ fn openings(inputs: &PlanInputs<'_>, set: &TunnelSet) -> Vec<Opening> {
     }
     if inputs.switches()
         && inputs.serves_dns()
-        && let Some(DnsUpstream::Doh(resolver)) = inputs.gateways().first().map(|gateway| &gateway.dns)
+        && let Some(DnsUpstream::Doh(resolver)) = inputs.upstream()
     {
         resolver.outside.iter().for_each(|remote| open("doh", Protocol::Tcp, *remote));
     }
