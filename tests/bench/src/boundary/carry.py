@@ -1,13 +1,12 @@
 """Sends echoes over the boundary for a while; prints how many came back, the seconds, those of the processor, and memory."""
 
 import asyncio
-import contextlib
 import os
 import resource
 import time
 
 import packets
-from phone import AppHost, Phone, eventually
+from phone import AppHost, Phone
 
 # Packets of one call; two batches are under way at a time.
 BATCH = 128
@@ -26,24 +25,6 @@ def carry(flow, batch, seconds):
     return back
 
 
-async def until_the_core_is_gone():
-    """Waits for the core's threads: one that calls back while Python ends would be unwound through Rust, which aborts."""
-
-    def are_gone():
-        return not any(name.startswith("weft-") for name in names_of_threads())
-
-    await eventually(are_gone, lambda: f"there are still {list(names_of_threads())}")
-
-
-def names_of_threads():
-    """As the system knows them."""
-    for thread in os.listdir("/proc/self/task"):
-        # One that ends meanwhile has no name any more: its file is gone, or cannot be read.
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            with open(f"/proc/self/task/{thread}/comm", encoding="utf-8") as name:
-                yield name.read()
-
-
 async def main():
     """Connects with the registration that was left, and carries."""
     with open(os.environ["WEFT_STATE"], "rb") as state:
@@ -58,7 +39,6 @@ async def main():
     seconds = time.monotonic() - begun
     print(back, seconds, spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     await app.close()
-    await until_the_core_is_gone()
 
 
 if __name__ == "__main__":
