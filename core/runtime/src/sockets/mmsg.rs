@@ -49,6 +49,10 @@ impl Name {
 
 const NAME_LEN: libc::socklen_t = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
 
+/// Up to so many datagrams are dealt with without the headers of a whole batch: a single query costs a tenth more where
+/// these are made for it, 2.5 KiB each way.
+const FEW: usize = 4;
+
 const EMPTY_IOVEC: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
 
 const EMPTY_MESSAGE: libc::mmsghdr = libc::mmsghdr {
@@ -64,16 +68,29 @@ const EMPTY_MESSAGE: libc::mmsghdr = libc::mmsghdr {
 /// Why not even one was taken; of kind [`io::ErrorKind::WouldBlock`] where none is there.
 pub(super) fn receive<'a>(
     fd: BorrowedFd<'_>,
-    buffers: impl Iterator<Item = &'a mut [u8]>,
+    mut buffers: impl Iterator<Item = &'a mut [u8]>,
     lengths: &mut [usize; BATCH],
     names: &mut [Name; BATCH],
 ) -> io::Result<usize> {
-    let mut iovecs = [EMPTY_IOVEC; BATCH];
-    let mut messages = [EMPTY_MESSAGE; BATCH];
+    let few = receive_up_to::<FEW>(fd, &mut buffers, lengths, names)?;
+    let (Some(lengths), Some(names)) = (lengths.get_mut(few..), names.get_mut(few..)) else { return Ok(few) };
+    if few < FEW {
+        return Ok(few);
+    }
+    // What keeps this from succeeding is told by the next call, if it lasts.
+    Ok(few + receive_up_to::<BATCH>(fd, &mut buffers, lengths, names).unwrap_or(0))
+}
+
+fn receive_up_to<'a, const MOST: usize>(
+    fd: BorrowedFd<'_>,
+    buffers: &mut impl Iterator<Item = &'a mut [u8]>,
+    lengths: &mut [usize],
+    names: &mut [Name],
+) -> io::Result<usize> {
+    let mut iovecs = [EMPTY_IOVEC; MOST];
+    let mut messages = [EMPTY_MESSAGE; MOST];
     let mut count = 0;
-    for (((message, iovec), name), buffer) in
-        messages.iter_mut().zip(&mut iovecs).zip(&mut *names).zip(buffers)
-    {
+    for (((message, iovec), name), buffer) in messages.iter_mut().zip(&mut iovecs).zip(names).zip(buffers) {
         *iovec = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
         message.msg_hdr.msg_name = (&raw mut name.0).cast();
         message.msg_hdr.msg_namelen = NAME_LEN;
@@ -99,16 +116,27 @@ pub(super) fn receive<'a>(
     Ok(taken)
 }
 
-/// Sends each payload to the name beside it, without waiting. Says how many were sent before one was refused.
+/// Sends each payload to the name beside it, [`BATCH`] at the most, without waiting. Says how many were sent before one
+/// was refused.
 ///
 /// # Errors
 /// Why the first was refused.
 pub(super) fn send<'a>(
     fd: BorrowedFd<'_>,
+    payloads: impl Iterator<Item = (&'a Name, &'a [u8])> + Clone,
+) -> io::Result<usize> {
+    match payloads.clone().take(FEW + 1).count() {
+        ..=FEW => send_up_to::<FEW>(fd, payloads),
+        _ => send_up_to::<BATCH>(fd, payloads),
+    }
+}
+
+fn send_up_to<'a, const MOST: usize>(
+    fd: BorrowedFd<'_>,
     payloads: impl Iterator<Item = (&'a Name, &'a [u8])>,
 ) -> io::Result<usize> {
-    let mut iovecs = [EMPTY_IOVEC; BATCH];
-    let mut messages = [EMPTY_MESSAGE; BATCH];
+    let mut iovecs = [EMPTY_IOVEC; MOST];
+    let mut messages = [EMPTY_MESSAGE; MOST];
     let mut count = 0;
     for ((message, iovec), (name, payload)) in messages.iter_mut().zip(&mut iovecs).zip(payloads) {
         *iovec = libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() };
