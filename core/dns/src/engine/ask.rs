@@ -191,7 +191,7 @@ impl Engine {
         let deadline = now + QUERY_DEADLINE;
         let shared = (query.shareable && !matches!(route.source, DnsSource::Portal { .. }))
             .then(|| query.shared_key());
-        let mut ask = Ask {
+        let mut ask = Box::new(Ask {
             key: query.key.clone(),
             shared: shared.clone(),
             message: query.to_ask(),
@@ -208,7 +208,7 @@ impl Engine {
             waiters,
             error: None,
             generation: self.generation,
-        };
+        });
         for to in route.targets {
             self.send(number, &mut ask, to, true);
         }
@@ -261,6 +261,12 @@ impl Engine {
             }
             self.asks.insert(number, ask);
         }
+    }
+
+    /// Whether the answer to a request is of use still.
+    #[must_use]
+    pub fn awaits(&self, id: RequestId) -> bool {
+        self.asks.get(&id.ask).and_then(|ask| ask.sent.get(id.index)).is_some_and(|sent| sent.open)
     }
 
     /// Takes what came of a request. An answer that does not fit it counts as none.
@@ -321,7 +327,7 @@ impl Engine {
     }
 
     /// Ends an ask, or puts it back and sets its timer anew.
-    fn settle(&mut self, number: u64, mut ask: Ask, outcome: Outcome, now: Instant) {
+    fn settle(&mut self, number: u64, mut ask: Box<Ask>, outcome: Outcome, now: Instant) {
         if matches!(outcome, Outcome::Waits) {
             let next = ask.next();
             if next != ask.timer {

@@ -18,7 +18,7 @@ const RECHECK: Duration = Duration::from_secs(30);
 
 impl Engine {
     /// Gives what an ask came to.
-    pub(super) fn finish(&mut self, mut ask: Ask, outcome: Outcome, now: Instant) {
+    pub(super) fn finish(&mut self, mut ask: Box<Ask>, outcome: Outcome, now: Instant) {
         self.prefetching -= usize::from(ask.is_prefetch);
         let failure = match outcome {
             Outcome::Waits => return,
@@ -99,7 +99,7 @@ impl Engine {
             return;
         }
         match if learns { self.learnable(key.key().name, &found.answer) } else { Learnable::Nothing } {
-            Learnable::Nothing => self.give_all(&found, waiters, now),
+            Learnable::Nothing => self.give_all(found, waiters, now),
             Learnable::Unreadable => {
                 for waiter in waiters {
                     self.stats.failed += 1;
@@ -111,7 +111,7 @@ impl Engine {
                 if self.config.hold {
                     self.hold(hold, shared, found, waiters, now);
                 } else {
-                    self.give_all(&found, waiters, now);
+                    self.give_all(found, waiters, now);
                 }
             }
         }
@@ -184,9 +184,11 @@ impl Engine {
     }
 
     /// Gives an answer to all of `waiters`.
-    pub(super) fn give_all(&mut self, found: &Found, waiters: Vec<Waiter>, now: Instant) {
-        for waiter in waiters {
-            let mut answer = found.answer.clone();
+    pub(super) fn give_all(&mut self, mut found: Found, waiters: Vec<Waiter>, now: Instant) {
+        let mut waiters = waiters.into_iter();
+        while let Some(waiter) = waiters.next() {
+            let is_last = waiters.len() == 0;
+            let mut answer = if is_last { std::mem::take(&mut found.answer) } else { found.answer.clone() };
             message::restore(&mut answer, &waiter.head);
             self.give(&waiter, answer, (&found.source, found.error.as_ref()), now);
         }

@@ -123,7 +123,7 @@ impl Engine {
     pub fn release(&mut self, hold: HoldId, result: Result<(), String>, now: Instant) {
         let Some(hold) = self.take_hold(hold.0) else { return };
         match result {
-            Ok(()) => self.give_all(&hold.found, hold.waiters, now),
+            Ok(()) => self.give_all(hold.found, hold.waiters, now),
             Err(_) => self.fail_hold(hold, now),
         }
     }
@@ -151,7 +151,7 @@ impl Engine {
     fn fail_hold(&mut self, mut hold: Hold, now: Instant) {
         self.stats.hold_failures += hold.waiters.len() as u64;
         if is_of_service(&hold.found.answer) && without_addresses(&mut hold.found.answer) {
-            return self.give_all(&hold.found, hold.waiters, now);
+            return self.give_all(hold.found, hold.waiters, now);
         }
         for waiter in hold.waiters {
             self.give_failure(&waiter, Failure::Hold, &hold.found.source, now);

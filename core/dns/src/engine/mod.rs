@@ -9,7 +9,7 @@ mod query;
 mod types;
 mod watch;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -76,11 +76,11 @@ pub struct Engine {
     generation: u64,
     /// The number of the next ask or hold.
     next: u64,
-    asks: HashMap<u64, Ask>,
+    asks: BTreeMap<u64, Box<Ask>>,
     /// Asks by what others who ask the same find them by.
-    joins: HashMap<Box<[u8]>, u64>,
-    holds: HashMap<u64, Hold>,
-    held: HashMap<Box<[u8]>, u64>,
+    joins: BTreeMap<Box<[u8]>, u64>,
+    holds: BTreeMap<u64, Hold>,
+    held: BTreeMap<Box<[u8]>, u64>,
     timers: BTreeSet<(Instant, Timer)>,
     /// Who waits in all, for asks and for holds.
     waiting: usize,
@@ -128,10 +128,10 @@ impl Engine {
             entropy,
             generation: 0,
             next: 0,
-            asks: HashMap::new(),
-            joins: HashMap::new(),
-            holds: HashMap::new(),
-            held: HashMap::new(),
+            asks: BTreeMap::new(),
+            joins: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            held: BTreeMap::new(),
             timers: BTreeSet::new(),
             waiting: 0,
             prefetching: 0,

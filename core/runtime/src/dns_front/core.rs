@@ -1,13 +1,15 @@
 //! The engine behind its lock, and who waits for which answer.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError, Weak};
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::{Notify, mpsc, oneshot};
-use weft_dns::{ClientId, DnsConfig, Engine, Learnt, MAX_IN_FLIGHT, Protocol, Request, RequestId, Taken};
+use weft_dns::{
+    ClientId, DnsConfig, Engine, Learnt, MAX_IN_FLIGHT, Protocol, Request, RequestId, Taken, UpstreamError,
+};
 use weft_model::DnsStats;
 
 use super::entropy::SystemIds;
@@ -16,6 +18,7 @@ use super::log::DnsLogRing;
 use super::packet::Reply;
 use super::resolve::Resolve;
 use super::tcp::Asked;
+use crate::doh::{Answers, Resolving};
 use crate::lock::lock;
 use crate::sleep::{Sleep, asleep};
 use crate::sockets::{AnsweringSocket, Batch};
@@ -52,7 +55,9 @@ impl Client {
 pub(super) struct Core {
     state: Mutex<State>,
     pub(super) hosts: Mutex<Hosts>,
-    /// The requests or the deadline of [`State`] are others.
+    /// Who takes answers: this itself.
+    answers: Weak<Self>,
+    /// There are [`Errands`].
     wake: Notify,
     learnt: Notify,
 }
@@ -63,7 +68,7 @@ pub(super) struct State {
     pub(super) sleep: Sleep,
     /// Datagrams that answered nothing that was asked, of resolvers that were asked before too.
     mismatched: u64,
-    clients: HashMap<ClientId, Client>,
+    clients: BTreeMap<ClientId, Client>,
     next_client: u64,
     errands: Errands,
     learnt: VecDeque<Learnt>,
@@ -74,10 +79,10 @@ pub(super) struct State {
 /// What [`drive`](super::drive::drive) is to do.
 #[derive(Default)]
 pub(super) struct Errands {
-    /// These, made before, are of no more use.
+    /// The answers to these are of no more use.
     pub(super) cancelled: Vec<RequestId>,
-    /// These are to be made.
-    pub(super) requests: Vec<Request>,
+    /// The answers to these come by futures.
+    pub(super) resolving: Vec<(RequestId, Resolving)>,
     /// This is the engine's next deadline.
     pub(super) deadline: Option<Instant>,
 }
@@ -127,16 +132,15 @@ impl State {
                 settled.learnt = true;
             }
         }
-        // Before those that are new: these were called off already where they are in vain.
-        let cancelled: HashSet<RequestId> = std::iter::from_fn(|| self.engine.poll_cancelled()).collect();
-        if !cancelled.is_empty() {
-            self.errands.requests.retain(|request| !cancelled.contains(&request.id));
-            self.errands.cancelled.extend(cancelled);
+        settled.cancelled.extend(std::iter::from_fn(|| self.engine.poll_cancelled()));
+        if !settled.cancelled.is_empty() {
+            self.errands.resolving.retain(|(id, _)| !settled.cancelled.contains(id));
+            self.errands.cancelled.extend_from_slice(&settled.cancelled);
             settled.wakes = true;
         }
-        while let Some(request) = self.engine.poll_request() {
-            self.errands.requests.push(request);
-            settled.wakes = true;
+        settled.requests.extend(std::iter::from_fn(|| self.engine.poll_request()));
+        if !settled.requests.is_empty() || !settled.cancelled.is_empty() {
+            settled.resolve = Some(Arc::clone(&self.resolve));
         }
         // One that is later is seen when the earlier one comes.
         if let Some(deadline) = self.engine.poll_timeout()
@@ -158,6 +162,10 @@ impl State {
 #[derive(Default)]
 struct Settled {
     answers: Vec<(Client, Vec<u8>)>,
+    cancelled: Vec<RequestId>,
+    requests: Vec<Request>,
+    /// Who asks them, where there are any.
+    resolve: Option<Arc<dyn Resolve>>,
     wakes: bool,
     learnt: bool,
     /// Whoever follows it is to be told.
@@ -173,15 +181,16 @@ impl Core {
             resolve,
             sleep: Sleep::new(asleep),
             mismatched: 0,
-            clients: HashMap::new(),
+            clients: BTreeMap::new(),
             next_client: 0,
             errands: Errands::default(),
             learnt: VecDeque::new(),
             log: None,
         };
-        Arc::new(Self {
+        Arc::new_cyclic(|answers| Self {
             state: Mutex::new(state),
             hosts: Mutex::default(),
+            answers: Weak::clone(answers),
             wake: Notify::new(),
             learnt: Notify::new(),
         })
@@ -247,6 +256,15 @@ impl Core {
         let result = act(&mut state, now);
         let settled = state.settle();
         drop(state);
+        self.carry_out(settled);
+        result
+    }
+
+    fn carry_out(&self, settled: Settled) {
+        if let Some(resolve) = settled.resolve {
+            settled.cancelled.iter().for_each(|id| resolve.give_up(*id));
+            self.ask(settled.requests, &*resolve);
+        }
         if settled.wakes {
             self.wake.notify_one();
         }
@@ -259,7 +277,16 @@ impl Core {
         for (client, answer) in settled.answers {
             client.answer(answer);
         }
-        result
+    }
+
+    fn ask(&self, requests: Vec<Request>, resolve: &dyn Resolve) {
+        let answers: Weak<dyn Answers> = self.answers.clone();
+        for request in requests {
+            let id = request.id;
+            if let Some(resolving) = resolve.resolve(request, &answers) {
+                self.go_on(id, resolving);
+            }
+        }
     }
 
     pub(super) fn set_resolve(&self, resolve: Arc<dyn Resolve>) {
@@ -291,11 +318,11 @@ impl Core {
     }
 
     /// What the driver is to do from now on. The deadline stays, so that it is not told of it again.
-    pub(super) fn take_errands(&self) -> (Errands, Arc<dyn Resolve>) {
+    pub(super) fn take_errands(&self) -> Errands {
         let mut state = lock(&self.state);
         let deadline = state.engine.poll_timeout();
         let errands = std::mem::replace(&mut state.errands, Errands { deadline, ..Errands::default() });
-        (Errands { deadline, ..errands }, Arc::clone(&state.resolve))
+        Errands { deadline, ..errands }
     }
 
     /// Resolves when [`take_errands`](Self::take_errands) has something new.
@@ -321,5 +348,25 @@ impl Core {
         let clients = std::mem::take(&mut state.clients);
         drop(state);
         drop(clients);
+    }
+}
+
+impl Answers for Core {
+    fn answered(&self, answers: Vec<(RequestId, Result<Vec<u8>, UpstreamError>)>) {
+        self.with(|state, now| {
+            for (id, answer) in answers {
+                state.engine.handle_answer(id, answer, now);
+            }
+        });
+    }
+
+    fn go_on(&self, id: RequestId, rest: Resolving) {
+        let mut state = lock(&self.state);
+        // It may have been called off meanwhile.
+        if state.engine.awaits(id) {
+            state.errands.resolving.push((id, rest));
+            drop(state);
+            self.wake.notify_one();
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Makes the engine's requests and keeps its time.
+//! Awaits the answers that come by futures, and keeps the engine's time.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -15,25 +15,21 @@ type Done = (RequestId, Result<Vec<u8>, UpstreamError>);
 
 /// Runs until it is dropped, and everything under way with it. Without queries in flight it sleeps without a limit.
 ///
-/// All requests are made here, so that a batch of queries wakes the event loop once, and answers that come together are
-/// taken under one lock.
+/// Answers that come together are taken under one lock.
 pub(super) async fn drive(core: Arc<Core>) {
     let mut under_way: JoinSet<Done> = JoinSet::new();
     let mut handles: HashMap<RequestId, AbortHandle> = HashMap::new();
     let mut alarm = Alarm::default();
     loop {
-        let (errands, resolve) = core.take_errands();
+        let errands = core.take_errands();
         for id in errands.cancelled {
             if let Some(handle) = handles.remove(&id) {
                 handle.abort();
             }
         }
-        for request in errands.requests {
-            let resolving = resolve.resolve(request.to, request.message, request.deadline);
-            let id = request.id;
+        for (id, resolving) in errands.resolving {
             handles.insert(id, under_way.spawn(async move { (id, resolving.await) }));
         }
-        drop(resolve);
         alarm.set(errands.deadline);
         tokio::select! {
             () = core.woken() => {}

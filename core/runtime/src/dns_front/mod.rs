@@ -42,7 +42,8 @@ use self::core::Core;
 pub use self::log::{DnsLogReader, DnsLogRing};
 pub use self::packet::{PacketConfig, PacketFront, PacketSink};
 pub(crate) use self::port::PacketPort;
-pub use self::resolve::{Resolve, Resolvers, Resolving};
+pub use self::resolve::{Resolve, Resolvers};
+pub use crate::doh::{Answers, Resolving};
 use crate::sockets::{AnsweringSocket, listen_tcp, listen_udp};
 
 /// Why the proxy could not start. Nothing listens then.

@@ -1,15 +1,18 @@
 //! Queries: how they are sent, and what is an answer to them.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use http::uri::{Authority, PathAndQuery};
+use weft_dns::RequestId;
 use weft_dns::message::{self, SAFE_UDP_LIMIT};
 use weft_model::Secret;
 
 use super::connection::Lease;
 use super::open::{Opener, Resource};
 use super::pool::Pool;
+use super::ticket::{Answers, Resolving, Ticket};
 use super::{Dial, DohError};
 use crate::tls::{TlsClient, Trust};
 
@@ -42,9 +45,42 @@ pub struct DohClient {
     inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     name: String,
     pool: Arc<Pool>,
+}
+
+/// A query as it goes out.
+pub(super) struct Padded {
+    wire: Vec<u8>,
+    added_edns: bool,
+}
+
+impl Padded {
+    fn new(mut wire: Vec<u8>) -> Self {
+        wire.reserve(EDNS_LEN + BLOCK);
+        let added_edns = message::pad(&mut wire, BLOCK, SAFE_UDP_LIMIT);
+        Self { wire, added_edns }
+    }
+
+    /// Its answer, without padding; an error where it is none.
+    pub(super) fn answer(&self, answer: Result<Vec<u8>, DohError>) -> Result<Vec<u8>, DohError> {
+        let mut answer = answer?;
+        super::check(&answer, &self.wire)?;
+        message::remove_padding(&mut answer);
+        if self.added_edns {
+            message::remove_edns(&mut answer);
+        }
+        Ok(answer)
+    }
+}
+
+impl std::ops::Deref for Padded {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.wire
+    }
 }
 
 impl std::fmt::Debug for DohClient {
@@ -93,16 +129,24 @@ impl DohClient {
     /// # Errors
     /// A [`DohError`].
     pub async fn query(&self, query: &[u8]) -> Result<Vec<u8>, DohError> {
-        let mut padded = Vec::with_capacity(query.len() + EDNS_LEN + BLOCK);
-        padded.extend_from_slice(query);
-        let added_edns = message::pad(&mut padded, BLOCK, SAFE_UDP_LIMIT);
-        let mut answer = self.inner.ask(&padded).await?;
-        super::check(&answer, query)?;
-        message::remove_padding(&mut answer);
-        if added_edns {
-            message::remove_edns(&mut answer);
-        }
-        Ok(answer)
+        self.inner.query(Padded::new(query.to_vec())).await
+    }
+
+    /// Asks as [`query`](Self::query) does. Where a connection is open and has room, that is done at once and `answers` hears
+    /// of the answer, unless the last clone of the client is dropped before. Else, and from where on it takes longer, the
+    /// answer comes by a future.
+    #[must_use]
+    pub fn ask(&self, id: RequestId, query: Vec<u8>, answers: &Weak<dyn Answers>) -> Option<Resolving> {
+        let client = Arc::downgrade(&self.inner);
+        let ticket = Ticket { id, query: Padded::new(query), client, answers: Weak::clone(answers) };
+        let Err(ticket) = self.inner.pool.ask(ticket) else { return None };
+        let inner = Arc::clone(&self.inner);
+        Some(Box::pin(async move { Ok(inner.query(ticket.query).await?) }))
+    }
+
+    /// The answer to a query that went out at once is of no more use.
+    pub fn give_up(&self, id: RequestId) {
+        self.inner.pool.give_up(id);
     }
 
     /// Gives up the connections: the network is another one. Queries under way are sent once more.
@@ -112,8 +156,11 @@ impl DohClient {
 }
 
 impl Inner {
-    /// Asks, and once more over another connection where the first one ended or is silent. One that is only slow may
-    /// still answer first.
+    async fn query(&self, query: Padded) -> Result<Vec<u8>, DohError> {
+        query.answer(self.ask(&query).await)
+    }
+
+    /// Asks, and once more over another connection where the first one ended or is silent.
     async fn ask(&self, query: &[u8]) -> Result<Vec<u8>, DohError> {
         let lease = match self.pool.lease().await {
             Err(error) if error.is_of_connection() => self.pool.lease().await?,
@@ -126,22 +173,37 @@ impl Inner {
                 result => result,
             },
             Err(since) => {
-                self.pool.distrust(since);
-                tokio::select! {
-                    Ok(answer) = asked => Ok(answer),
-                    answer = self.ask_again(query) => answer,
-                }
+                self.distrust(since);
+                self.ask_beside(asked, query).await
             }
         }
     }
 
-    async fn ask_again(&self, query: &[u8]) -> Result<Vec<u8>, DohError> {
+    /// A connection was silent since a moment.
+    pub(super) fn distrust(&self, since: Instant) {
+        self.pool.distrust(since);
+    }
+
+    /// Asks once more over another connection. One that is only slow may still answer first.
+    pub(super) async fn ask_beside(
+        &self,
+        asked: Pin<&mut impl Future<Output = Result<Vec<u8>, DohError>>>,
+        query: &[u8],
+    ) -> Result<Vec<u8>, DohError> {
+        tokio::select! {
+            Ok(answer) = asked => Ok(answer),
+            answer = self.ask_again(query) => answer,
+        }
+    }
+
+    /// Asks for the last time.
+    pub(super) async fn ask_again(&self, query: &[u8]) -> Result<Vec<u8>, DohError> {
         let lease = self.pool.lease().await?;
         let asked = std::pin::pin!(lease.ask(query));
         match lease.listen(asked).await {
             Ok(result) => self.judge(&lease, result),
             Err(since) => {
-                self.pool.distrust(since);
+                self.distrust(since);
                 Err(DohError::Silent)
             }
         }

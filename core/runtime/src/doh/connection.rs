@@ -1,19 +1,21 @@
 //! One HTTP/2 connection, the queries on it, and whether it lives.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio_rustls::client::TlsStream;
+use weft_dns::RequestId;
 use weft_dns::http2::Client;
 
 use super::DohError;
 use super::dial::BoxedStream;
 use super::link::{Ending, Link};
 use super::silence::Life;
+use super::ticket::{Sent, Ticket};
 use crate::http::AbortOnDrop;
 
 /// An HTTP/2 connection. Clones share it; with the last one it ends.
@@ -88,6 +90,22 @@ impl Drop for Waiter<'_> {
 /// A query's place on a connection.
 pub(super) struct Lease(Connection);
 
+/// A query's place on a connection that it does not keep open.
+pub(super) struct WeakLease(Weak<Shared>);
+
+impl WeakLease {
+    /// The place with the connection; none where that has gone.
+    pub(super) fn upgrade(mut self) -> Option<Lease> {
+        std::mem::take(&mut self.0).upgrade().map(|shared| Lease(Connection(shared)))
+    }
+}
+
+impl Drop for WeakLease {
+    fn drop(&mut self) {
+        drop(self.0.upgrade().map(|shared| Lease(Connection(shared))));
+    }
+}
+
 impl Connection {
     /// Speaks HTTP/2 over a stream, which may be silent for `silence` while a query waits.
     pub(super) fn new(
@@ -151,6 +169,21 @@ impl Connection {
     /// Whether something was heard on it since `moment`.
     pub(super) fn was_heard_since(&self, moment: Instant) -> bool {
         self.0.life.last_heard() >= moment
+    }
+
+    /// Asks a query that nobody waits for. It comes back where the connection has not shown that it lives, or takes no more.
+    pub(super) fn ask(&self, ticket: Ticket) -> Result<(), Ticket> {
+        if !self.has_answered() || self.0.life.is_silent() {
+            return Err(ticket);
+        }
+        self.0.life.begin();
+        let place = WeakLease(Arc::downgrade(&self.0));
+        self.0.link.send(Sent { ticket, place }).map_err(|sent| sent.ticket)
+    }
+
+    /// Gives up a query that nobody waits for.
+    pub(super) fn give_up(&self, id: RequestId) {
+        self.0.link.give_up(id);
     }
 
     /// A place on it, to be given back by dropping it.

@@ -3,14 +3,17 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
 
 use tokio::io::{AsyncBufRead as _, AsyncWrite as _};
 use tokio::sync::oneshot;
 use tokio_rustls::client::TlsStream;
+use weft_dns::RequestId;
 use weft_dns::http2::{Client, StreamError, StreamId};
 
 use super::DohError;
 use super::dial::BoxedStream;
+use super::ticket::{Sent, settle};
 use crate::lock::lock;
 
 /// Why most connections end.
@@ -18,13 +21,21 @@ const CLOSED: &str = "the resolver closed it";
 
 type Answer = Result<Vec<u8>, StreamError>;
 
+/// Who hears what becomes of a query.
+enum Waiter {
+    /// Who waits for this one.
+    Future(oneshot::Sender<Answer>),
+    /// Who is told when it comes.
+    Ticket(Sent),
+}
+
 /// One connection's HTTP/2.
 pub(super) struct Link(Mutex<State>);
 
 struct State {
     client: Client,
-    /// Who waits, in the order in which they asked.
-    waiting: Vec<(StreamId, oneshot::Sender<Answer>)>,
+    /// In the order in which they asked.
+    waiting: Vec<(StreamId, Waiter)>,
     /// Who drives it: there is more to send.
     driver: Option<Waker>,
     /// Why it is over.
@@ -50,15 +61,26 @@ impl State {
         }
     }
 
-    /// Hands over what is answered.
-    fn hand_over(&mut self) {
+    /// Hands over what is answered, and gives what is to be told once the lock is given back.
+    fn hand_over(&mut self) -> Vec<(Sent, Result<Vec<u8>, DohError>)> {
+        let mut tickets = Vec::new();
         while let Some((id, answer)) = self.client.poll_answer() {
-            if let Some(place) = self.place(id) {
-                let (_, asked) = self.waiting.remove(place);
+            let Some(place) = self.place(id) else { continue };
+            match self.waiting.remove(place) {
                 // Who has gone meanwhile wants no answer.
-                drop(asked.send(answer));
+                (_, Waiter::Future(asked)) => drop(asked.send(answer)),
+                (_, Waiter::Ticket(sent)) => tickets.push((sent, answer.map_err(failure))),
             }
         }
+        tickets
+    }
+
+    /// Gives up the query at this place.
+    fn give_up(&mut self, place: usize) -> Waiter {
+        let (id, waiter) = self.waiting.remove(place);
+        self.client.give_up(id);
+        self.wake_driver();
+        waiter
     }
 }
 
@@ -96,9 +118,50 @@ impl Link {
         }
         let Some(id) = state.client.ask(query) else { return Err(DohError::Lost(state.goodbye())) };
         let (asked, answer) = oneshot::channel();
-        state.waiting.push((id, asked));
+        state.waiting.push((id, Waiter::Future(asked)));
         state.wake_driver();
         Ok(Asked { link: Arc::clone(self), id, answer })
+    }
+
+    /// Asks a query that nobody waits for. It comes back where the connection takes no more.
+    pub(super) fn send(&self, sent: Sent) -> Result<(), Sent> {
+        let mut state = self.lock();
+        if state.over.is_some() {
+            return Err(sent);
+        }
+        let Some(id) = state.client.ask(&sent.ticket.query) else { return Err(sent) };
+        state.waiting.push((id, Waiter::Ticket(sent)));
+        state.wake_driver();
+        Ok(())
+    }
+
+    /// Gives up a query that nobody waits for.
+    pub(super) fn give_up(&self, id: RequestId) {
+        let mut state = self.lock();
+        let is_it =
+            |(_, waiter): &(StreamId, Waiter)| matches!(waiter, Waiter::Ticket(sent) if sent.ticket.id == id);
+        let given_up = state.waiting.iter().position(is_it).map(|place| state.give_up(place));
+        drop(state);
+        drop(given_up);
+    }
+
+    /// Nothing has been heard since a moment: what nobody waits for is asked elsewhere as well.
+    pub(super) fn fall_silent(self: &Arc<Self>, since: Instant) {
+        let mut state = self.lock();
+        let mut tickets = Vec::new();
+        for (id, waiter) in &mut state.waiting {
+            if matches!(waiter, Waiter::Ticket(_)) {
+                let (asked, answer) = oneshot::channel();
+                let former = std::mem::replace(waiter, Waiter::Future(asked));
+                tickets.push((former, Asked { link: Arc::clone(self), id: *id, answer }));
+            }
+        }
+        drop(state);
+        for (waiter, asked) in tickets {
+            if let Waiter::Ticket(sent) = waiter {
+                sent.ask_beside(asked, since);
+            }
+        }
     }
 
     /// Takes what comes over `stream` and sends what is to be sent, until the connection is over, and says why that is.
@@ -129,11 +192,12 @@ impl Link {
             let count = bytes.len();
             let mut state = self.lock();
             let taken = state.client.handle_input(bytes);
-            state.hand_over();
+            let answered = state.hand_over();
             // One that takes no more queries is of no more use.
             let is_done = state.waiting.is_empty() && state.client.goodbye().is_some();
             let goodbye = is_done.then(|| state.goodbye());
             drop(state);
+            settle(answered);
             stream.as_mut().consume(count);
             if let Err(error) = taken {
                 // It hears why where it listens.
@@ -180,7 +244,13 @@ impl Link {
         if state.over.is_none() {
             state.over = Some(why.to_owned());
         }
-        state.waiting.clear();
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        for (_, waiter) in waiting {
+            if let Waiter::Ticket(sent) = waiter {
+                sent.ask_again();
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -218,9 +288,7 @@ impl Drop for Asked {
     fn drop(&mut self) {
         let mut state = self.link.lock();
         if let Some(place) = state.place(self.id) {
-            state.waiting.remove(place);
-            state.client.give_up(self.id);
-            state.wake_driver();
+            let _gone = state.give_up(place);
         }
     }
 }

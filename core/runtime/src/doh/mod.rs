@@ -19,11 +19,13 @@ mod pool;
 mod silence;
 #[cfg(test)]
 mod tests;
+mod ticket;
 
 pub use client::{DohClient, DohConfig};
 pub use dial::{BoxedStream, Dial, Dialing, Inside, Outside, Stream};
+pub use ticket::{Answers, Resolving};
 use weft_dns::http2::MAX_ANSWER;
-use weft_dns::message;
+use weft_dns::{UpstreamError, UpstreamErrorKind, message};
 
 /// Why a query has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +80,25 @@ impl DohError {
     /// Whether the query may be sent once more.
     fn is_worth_another(&self) -> bool {
         self.is_of_connection() || *self == Self::Busy
+    }
+}
+
+impl From<DohError> for UpstreamError {
+    fn from(error: DohError) -> Self {
+        let kind = match error {
+            DohError::Unreachable(_)
+            | DohError::Untrusted(_)
+            | DohError::NoHttp2
+            | DohError::Lost(_)
+            | DohError::Busy
+            | DohError::Config(_) => UpstreamErrorKind::Unreachable,
+            DohError::Silent | DohError::TimedOut => UpstreamErrorKind::TimedOut,
+            DohError::Status(status) => UpstreamErrorKind::Refused { status },
+            DohError::Broken(_) | DohError::NotDns | DohError::OtherQuestion | DohError::TooLong => {
+                UpstreamErrorKind::Garbage
+            }
+        };
+        Self::new(kind, error.to_string())
     }
 }
 

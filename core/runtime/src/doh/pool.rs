@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use weft_dns::RequestId;
 
 use super::DohError;
 use super::connection::{Connection, Lease, Room};
 use super::open::Opener;
+use super::ticket::Ticket;
 use crate::http::AbortOnDrop;
 use crate::lock::lock;
 
@@ -73,6 +75,19 @@ impl Pool {
             Some(lease) => Ok(lease),
             None => self.wait_for_lease().await,
         }
+    }
+
+    /// Asks a query that nobody waits for, if that can be done at once; else it comes back.
+    pub(super) fn ask(&self, ticket: Ticket) -> Result<(), Ticket> {
+        match self.lock().with_room() {
+            Some(connection) => connection.ask(ticket),
+            None => Err(ticket),
+        }
+    }
+
+    /// Gives up a query that nobody waits for.
+    pub(super) fn give_up(&self, id: RequestId) {
+        self.lock().open.iter().for_each(|connection| connection.give_up(id));
     }
 
     async fn wait_for_lease(self: &Arc<Self>) -> Result<Lease, DohError> {
@@ -163,8 +178,13 @@ impl Pool {
 impl State {
     /// A place on an open connection where the server allows another stream.
     fn lease(&mut self) -> Option<Lease> {
+        self.with_room().map(Connection::lease)
+    }
+
+    /// An open connection where the server allows another stream.
+    fn with_room(&mut self) -> Option<&Connection> {
         self.close_unused();
-        self.open.iter().find(|connection| connection.has_room()).map(Connection::lease)
+        self.open.iter().find(|connection| connection.has_room())
     }
 
     fn close_unused(&mut self) {

@@ -123,6 +123,11 @@ impl Life {
         }
     }
 
+    /// Whether it was silent although it was asked for a sign of life.
+    pub(super) fn is_silent(&self) -> bool {
+        self.lock().is_silent
+    }
+
     fn silent_since(&self) -> Option<Instant> {
         let pings = self.lock();
         let ping = pings.awaited.filter(|_| pings.is_silent)?;
@@ -180,7 +185,9 @@ impl Life {
             next = now.saturating_add(silence);
         } else if next <= now {
             pings.is_silent = true;
+            drop(pings);
             self.fell_silent.notify_waiters();
+            self.link.fall_silent(self.opened + Duration::from_millis(since));
             return None;
         }
         Some(Duration::from_millis(next))

@@ -2,16 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Weak};
 
 use anyhow::{Context, Result};
 use netlab::Host;
-use weft_dns::{DnsConfig, Target, Upstream, message};
+use weft_dns::{DnsConfig, Request, Upstream, message};
 use weft_packet::IpView;
 use weft_runtime::data_plane::Verdict;
-use weft_runtime::dns_front::{DnsProxy, PacketConfig, Resolve, Resolving};
+use weft_runtime::dns_front::{Answers, DnsProxy, PacketConfig, Resolve, Resolving};
 
 use crate::pair::{Pair, SOON, Shape, Side};
 use crate::traffic::udp;
@@ -23,9 +22,9 @@ const QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x10\
 struct Long(u16);
 
 impl Resolve for Long {
-    fn resolve(&self, _: Target, query: Vec<u8>, _: Instant) -> Resolving {
-        let Self(length) = *self;
-        Box::pin(async move {
+    fn resolve(&self, request: Request, _: &Weak<dyn Answers>) -> Option<Resolving> {
+        let (length, query) = (self.0, request.message);
+        Some(Box::pin(async move {
             let end = message::question_place(&query).unwrap().end;
             let mut wire = query[..end].to_vec();
             wire[2] |= 0x80;
@@ -35,7 +34,7 @@ impl Resolve for Long {
             wire.extend_from_slice(&length.to_be_bytes());
             wire.resize(wire.len() + usize::from(length), 0x61);
             Ok(wire)
-        })
+        }))
     }
 }
 

@@ -7,20 +7,18 @@ mod stream;
 mod tests;
 mod udp;
 
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
-use weft_dns::{Target, UpstreamError, UpstreamErrorKind, Way};
+use weft_dns::{Request, RequestId, Target, UpstreamError, UpstreamErrorKind, Way};
 
 use self::judge::{Verdict, judge};
 use self::servers::{Path, Server, Servers};
-use crate::doh::{BoxedStream, DohClient, DohError};
+use crate::doh::{Answers, BoxedStream, DohClient, Resolving};
 use crate::flows::TunnelNet;
 use crate::sockets::SocketFactory;
 
@@ -31,14 +29,14 @@ const MAX_FORMS: usize = 2;
 /// The most datagrams that do not fit a query until it fails: a forger gets no more guesses at a port than these.
 const MAX_MISFITS: u32 = 16;
 
-/// An answer that is awaited. Dropping it gives it up.
-pub type Resolving = Pin<Box<dyn Future<Output = Result<Vec<u8>, UpstreamError>> + Send>>;
-
 /// Asks resolvers for the engine.
 pub trait Resolve: Send + Sync {
-    /// Asks `to` the query in `message`. What is not answered by the deadline is dropped then; until then it may be sent
-    /// again.
-    fn resolve(&self, to: Target, message: Vec<u8>, deadline: Instant) -> Resolving;
+    /// Asks. Where that can be done at once, `answers` hears of the answer; else it comes by a future. What is not answered
+    /// by its deadline is given up then; until then it may be sent again.
+    fn resolve(&self, request: Request, answers: &Weak<dyn Answers>) -> Option<Resolving>;
+
+    /// The answer to a request that went out at once is of no more use.
+    fn give_up(&self, _: RequestId) {}
 
     /// Gives up connections that are kept for later queries: the network is another one.
     fn reset(&self) {}
@@ -84,20 +82,18 @@ impl Resolvers {
         Self { port, ..self }
     }
 
-    async fn ask(self, to: Target, query: Vec<u8>, deadline: Instant) -> Result<Vec<u8>, UpstreamError> {
-        let (server, way) = match (to, &self.doh) {
-            (Target::Plain { server, way }, _) => (SocketAddr::new(server, self.port), way),
-            (Target::Doh, Some(doh)) => {
-                return doh.query(&query).await.map_err(|error| of_doh(&error));
-            }
-            (Target::Doh, None) => {
-                return Err(UpstreamError::new(UpstreamErrorKind::NotReady, "there is no DoH resolver"));
-            }
-        };
-        let inside = way == Way::Tunnel || way == Way::ByAddress && (self.is_tunnelled)(server.ip());
+    async fn ask(
+        self,
+        server: IpAddr,
+        way: Way,
+        query: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, UpstreamError> {
+        let inside = way == Way::Tunnel || way == Way::ByAddress && (self.is_tunnelled)(server);
         if inside && self.net.is_none() {
             return Err(UpstreamError::new(UpstreamErrorKind::NotReady, "the tunnel is not up"));
         }
+        let server = SocketAddr::new(server, self.port);
         let answered = self.ask_plain(Path { server, inside }, query, deadline).await;
         answered.map_err(|error| of_io(server, inside, &error))
     }
@@ -174,8 +170,23 @@ impl Resolvers {
 }
 
 impl Resolve for Resolvers {
-    fn resolve(&self, to: Target, message: Vec<u8>, deadline: Instant) -> Resolving {
-        Box::pin(self.clone().ask(to, message, deadline))
+    fn resolve(&self, request: Request, answers: &Weak<dyn Answers>) -> Option<Resolving> {
+        let Request { id, to, message, deadline } = request;
+        match (to, &self.doh) {
+            (Target::Plain { server, way }, _) => {
+                Some(Box::pin(self.clone().ask(server, way, message, deadline)))
+            }
+            (Target::Doh, Some(doh)) => doh.ask(id, message, answers),
+            (Target::Doh, None) => Some(Box::pin(async {
+                Err(UpstreamError::new(UpstreamErrorKind::NotReady, "there is no DoH resolver"))
+            })),
+        }
+    }
+
+    fn give_up(&self, id: RequestId) {
+        if let Some(doh) = &self.doh {
+            doh.give_up(id);
+        }
     }
 
     fn reset(&self) {
@@ -185,23 +196,6 @@ impl Resolve for Resolvers {
     fn take_mismatched(&self) -> u64 {
         self.servers.take_mismatched()
     }
-}
-
-fn of_doh(error: &DohError) -> UpstreamError {
-    let kind = match error {
-        DohError::Unreachable(_)
-        | DohError::Untrusted(_)
-        | DohError::NoHttp2
-        | DohError::Lost(_)
-        | DohError::Busy
-        | DohError::Config(_) => UpstreamErrorKind::Unreachable,
-        DohError::Silent | DohError::TimedOut => UpstreamErrorKind::TimedOut,
-        DohError::Status(status) => UpstreamErrorKind::Refused { status: *status },
-        DohError::Broken(_) | DohError::NotDns | DohError::OtherQuestion | DohError::TooLong => {
-            UpstreamErrorKind::Garbage
-        }
-    };
-    UpstreamError::new(kind, error.to_string())
 }
 
 fn of_io(server: SocketAddr, inside: bool, error: &io::Error) -> UpstreamError {

@@ -3,16 +3,21 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinHandle;
-use weft_dns::{Target, UpstreamError, UpstreamErrorKind, Way, message};
+use weft_dns::{
+    ClientId, DnsConfig, Engine, Protocol, RequestId, Taken, Upstream, UpstreamError, UpstreamErrorKind, Way,
+    message,
+};
 
 use super::judge::{Verdict, judge};
 use super::{Resolve, Resolvers};
+use crate::dns_front::entropy::SystemIds;
+use crate::doh::{Answers, Resolving};
 use crate::sockets::SocketFactory;
 use crate::testing::eventually;
 
@@ -95,12 +100,8 @@ impl Server {
         Resolvers::outside(SocketFactory::new()).with_port(self.address.port())
     }
 
-    fn target(&self) -> Target {
-        Target::Plain { server: self.address.ip(), way: Way::ByAddress }
-    }
-
     fn ask(&self, resolvers: &Resolvers, query: &[u8], deadline: Instant) -> Asking {
-        tokio::spawn(resolvers.resolve(self.target(), query.to_vec(), deadline))
+        tokio::spawn(resolvers.clone().ask(self.address.ip(), Way::ByAddress, query.to_vec(), deadline))
     }
 }
 
@@ -289,14 +290,34 @@ async fn a_silent_resolver_holds_few_sockets_and_ends_in_time() {
 #[tokio::test]
 async fn who_cannot_be_asked_is_named_by_kind() {
     let resolvers = Resolvers::outside(SocketFactory::new()).with_port(1);
-    let local = "127.0.0.1".parse().unwrap();
+    let local = vec!["127.0.0.1".parse().unwrap()];
     let cases = [
-        (Target::Doh, UpstreamErrorKind::NotReady),
-        (Target::Plain { server: local, way: Way::Tunnel }, UpstreamErrorKind::NotReady),
-        (Target::Plain { server: local, way: Way::ByAddress }, UpstreamErrorKind::Unreachable),
+        (Upstream::Doh, UpstreamErrorKind::NotReady),
+        (Upstream::Plain(local.clone()), UpstreamErrorKind::NotReady),
+        (Upstream::System, UpstreamErrorKind::Unreachable),
     ];
-    for (target, kind) in cases {
-        let error = resolvers.resolve(target, query(1, b"ab", true), soon()).await.unwrap_err();
+    for (upstream, kind) in cases {
+        let mut engine = Engine::new(Box::new(SystemIds::default()));
+        let config = DnsConfig { upstream, system_resolvers: local.clone(), ..DnsConfig::default() };
+        engine.set_config(config, Instant::now());
+        let wire = query(1, b"ab", true);
+        let taken = engine.handle_query(ClientId(0), Protocol::Udp, &wire, &mut Vec::new(), Instant::now());
+        assert_eq!(taken, Taken::Waiting);
+        let nobody: Weak<Nobody> = Weak::new();
+        let resolving = resolvers.resolve(engine.poll_request().unwrap(), &(nobody as Weak<dyn Answers>));
+        let error = resolving.unwrap().await.unwrap_err();
         assert_eq!(error.kind, kind, "{error:?}");
+    }
+}
+
+struct Nobody;
+
+impl Answers for Nobody {
+    fn answered(&self, _: Vec<(RequestId, Result<Vec<u8>, UpstreamError>)>) {
+        unreachable!("it is not there");
+    }
+
+    fn go_on(&self, _: RequestId, _: Resolving) {
+        unreachable!("it is not there");
     }
 }

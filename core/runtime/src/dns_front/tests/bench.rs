@@ -2,19 +2,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
-use weft_dns::{DnsConfig, Target, Upstream, UpstreamError, UpstreamErrorKind, message};
+use weft_dns::{DnsConfig, Request, Upstream, UpstreamError, UpstreamErrorKind, message};
 use weft_netstack::datagram::Datagram;
 
 use crate::data_plane::FlowClaims;
 use crate::dns_front::tcp::frame;
-use crate::dns_front::{DnsProxy, PacketConfig, PacketFront, Resolve, Resolving};
+use crate::dns_front::{Answers, DnsProxy, PacketConfig, PacketFront, Resolve, Resolving};
 use crate::flows::{self, TunnelNet};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -83,10 +83,10 @@ impl Scripted {
 pub(super) struct By(pub(super) Arc<Scripted>);
 
 impl Resolve for By {
-    fn resolve(&self, _: Target, message: Vec<u8>, _: Instant) -> Resolving {
-        let script = Arc::clone(&self.0);
+    fn resolve(&self, request: Request, _: &Weak<dyn Answers>) -> Option<Resolving> {
+        let (script, message) = (Arc::clone(&self.0), request.message);
         script.asked.fetch_add(1, Ordering::SeqCst);
-        Box::pin(async move {
+        Some(Box::pin(async move {
             let waits = message[13].eq_ignore_ascii_case(&b'z');
             let go = if waits { &script.go_z } else { &script.go };
             let stopped = |_| UpstreamError::new(UpstreamErrorKind::Unreachable, "stopped");
@@ -97,7 +97,7 @@ impl Resolve for By {
                 answer.extend_from_slice(&[0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0]);
             }
             Ok(answer)
-        })
+        }))
     }
 }
 

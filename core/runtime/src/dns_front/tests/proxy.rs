@@ -1,19 +1,19 @@
 //! What a session does with a proxy while it runs.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use tokio::time::timeout;
-use weft_dns::{DnsConfig, Target, Upstream, message};
+use weft_dns::{DnsConfig, Request, Target, Upstream, message};
 use weft_model::profile::HostPattern;
 
 use super::bench::{
     Bench, By, Datagrams, Device, PATIENCE, Peer, SENTINELS, Scripted, answer, answers, doh, query, soon,
     start,
 };
-use crate::dns_front::{DnsProxy, Resolve, Resolving};
+use crate::dns_front::{Answers, DnsProxy, Resolve, Resolving};
 use crate::testing::eventually;
 
 #[tokio::test]
@@ -49,14 +49,14 @@ impl Drop for Counted {
 }
 
 impl Resolve for OneOfTwo {
-    fn resolve(&self, to: Target, message: Vec<u8>, _: Instant) -> Resolving {
+    fn resolve(&self, Request { to, message, .. }: Request, _: &Weak<dyn Answers>) -> Option<Resolving> {
         self.0.fetch_add(1, Ordering::SeqCst);
         let under_way = Counted(Arc::clone(&self.0));
         let answers = matches!(to, Target::Plain { server, .. } if server.to_string().ends_with(".1"));
-        Box::pin(async move {
+        Some(Box::pin(async move {
             let _under_way = under_way;
             if answers { Ok(answer(&message, 30)) } else { std::future::pending().await }
-        })
+        }))
     }
 }
 
@@ -169,15 +169,15 @@ async fn what_is_no_dns_is_refused_on_a_sentinel() {
 struct Address;
 
 impl Resolve for Address {
-    fn resolve(&self, _: Target, query: Vec<u8>, _: Instant) -> Resolving {
-        Box::pin(async move {
-            let mut wire = answer(&query, 4);
+    fn resolve(&self, request: Request, _: &Weak<dyn Answers>) -> Option<Resolving> {
+        Some(Box::pin(async move {
+            let mut wire = answer(&request.message, 4);
             let record = wire.len() - 14;
             wire[record + 1] = 1;
             wire.truncate(record + 10);
             wire.extend_from_slice(&[192, 0, 2, 1]);
             Ok(wire)
-        })
+        }))
     }
 }
 

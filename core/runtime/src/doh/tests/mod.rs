@@ -1,6 +1,7 @@
 mod failures;
 mod pool;
 mod server;
+mod tickets;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -42,6 +42,8 @@ pub(super) enum Does {
     Answer,
     /// Takes queries and says nothing at all.
     FallSilent,
+    /// Answers once, then falls silent.
+    AnswerOnce,
     /// Sends half an answer and closes the connection.
     CloseMidAnswer,
     /// Sends half an answer and breaks off the stream.
@@ -50,6 +52,8 @@ pub(super) enum Does {
     Garbage,
     /// Answers with another status.
     Fail(u16),
+    /// Answers the name "a", and all others with another status.
+    FailOthers(u16),
     /// Answers with a web page.
     Page,
     /// Answers with 70,000 bytes, said or not.
@@ -197,9 +201,12 @@ pub(super) async fn serve<S: Stream>(mut stream: TlsStream<S>, does: Does, count
         builder.max_concurrent_streams(streams);
     }
     let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
+    let mut asked = 0;
     while let Some(Ok((request, respond))) = connection.accept().await {
         counts.requests.fetch_add(1, Ordering::SeqCst);
+        asked += 1;
         match does {
+            Does::AnswerOnce if asked > 1 => std::future::pending().await,
             // Nothing is read or written any more, not even the answer to a ping.
             Does::FallSilent => std::future::pending().await,
             Does::CloseMidAnswer => {
@@ -243,7 +250,11 @@ async fn respond_to(request: Request<h2::RecvStream>, mut respond: SendResponse<
     if does == Does::Slow && query[13] == b'z' {
         tokio::time::sleep(SLOW).await;
     }
-    let status = if let Does::Fail(status) = does { status } else { 200 };
+    let status = match does {
+        Does::Fail(status) => status,
+        Does::FailOthers(status) if query[13] != b'a' => status,
+        _ => 200,
+    };
     let kind = if does == Does::Page { "text/html" } else { "application/dns-message; charset=x" };
     let mut response =
         Response::builder().status(StatusCode::from_u16(status).unwrap()).header("content-type", kind);
