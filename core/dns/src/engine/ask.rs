@@ -25,6 +25,8 @@ const MAX_FOLDING: usize = 64;
 const FOLDS_AFTER: u8 = 3;
 /// The most requests that wait to be called off: all that can be under way.
 const MAX_CANCELLED: usize = MAX_IN_FLIGHT * MAX_ASKED;
+/// Bytes of room behind a request's message, for what who asks adds: an OPT record and padding.
+const ROOM: usize = 160;
 /// Bits of chance for the case of a name: more letters no name has.
 const CASE_BYTES: usize = 32;
 
@@ -32,7 +34,7 @@ const CASE_BYTES: usize = 32;
 pub(super) struct Waiter {
     pub(super) client: ClientId,
     /// Its query without options: id, flags, question in its own case, and whether it has EDNS.
-    pub(super) head: Box<[u8]>,
+    pub(super) head: Vec<u8>,
     /// The longest answer it takes, in bytes.
     pub(super) limit: usize,
     pub(super) since: Instant,
@@ -161,8 +163,7 @@ fn fit(answer: &[u8], asked: &[u8], sent: &Sent) -> Fit {
     if !message::is_answer(answer) || !readable {
         return Fit::Garbage;
     }
-    let question = message::question(answer);
-    if message::id(answer) != Some(sent.id) || question.is_err() || question != message::question(asked) {
+    if message::id(answer) != Some(sent.id) || !message::asks_the_same(answer, asked) {
         return Fit::Other;
     }
     match &sent.bent {
@@ -177,10 +178,11 @@ impl Engine {
         self.asks.len() + self.holds.len() < MAX_IN_FLIGHT
     }
 
-    /// Asks, for those in `waiters`. The route has somebody to ask.
+    /// Asks, for those in `waiters` and whoever asks by the same key. The route has somebody to ask.
     pub(super) fn ask(
         &mut self,
         query: &Query<'_>,
+        shared: Option<Box<[u8]>>,
         route: Route,
         waiters: Vec<Waiter>,
         stale: Option<Vec<u8>>,
@@ -189,8 +191,6 @@ impl Engine {
         let number = self.next;
         self.next += 1;
         let deadline = now + QUERY_DEADLINE;
-        let shared = (query.shareable && !matches!(route.source, DnsSource::Portal { .. }))
-            .then(|| query.shared_key());
         let mut ask = Box::new(Ask {
             key: query.key.clone(),
             shared: shared.clone(),
@@ -209,8 +209,8 @@ impl Engine {
             error: None,
             generation: self.generation,
         });
-        for to in route.targets {
-            self.send(number, &mut ask, to, true);
+        for to in &*route.targets {
+            self.send(number, &mut ask, *to, true);
         }
         ask.timer = ask.next();
         self.timers.insert((ask.timer, Timer::Ask(number)));
@@ -223,7 +223,8 @@ impl Engine {
 
     /// Makes one request of an ask, its question in any case by chance if `bend` (draft-vixie-dnsext-dns0x20).
     fn send(&mut self, number: u64, ask: &mut Ask, to: Target, bend: bool) {
-        let mut message = ask.message.clone();
+        let mut message = Vec::with_capacity(ask.message.len() + ROOM);
+        message.extend_from_slice(&ask.message);
         let mut sent = Sent { to, id: 0, bent: None, unbends: !bend, open: true };
         if let Target::Plain { server, .. } = to {
             message::clamp_payload_size(&mut message, SAFE_UDP_LIMIT);

@@ -1,5 +1,6 @@
 //! Who is to answer a name.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -22,7 +23,7 @@ const CLASS_IN: u16 = 1;
 /// Where a query goes.
 pub(super) struct Route {
     pub(super) source: DnsSource,
-    pub(super) targets: Vec<Target>,
+    pub(super) targets: Cow<'static, [Target]>,
     pub(super) origin: Origin,
 }
 
@@ -83,7 +84,8 @@ impl Engine {
         }
         match &self.config.upstream {
             Upstream::Doh => {
-                Route { source: DnsSource::Doh, targets: vec![Target::Doh], origin: Origin::Upstream }
+                let targets = Cow::Borrowed(&[Target::Doh][..]);
+                Route { source: DnsSource::Doh, targets, origin: Origin::Upstream }
             }
             Upstream::Plain(servers) => {
                 let (servers, targets) = plain(servers, Way::Tunnel);

@@ -261,11 +261,8 @@ impl Engine {
         now: Instant,
     ) -> Taken {
         answer.clear();
-        if query.shareable
-            && !portal
-            && !self.joins.is_empty()
-            && let Some(number) = self.joins.get(&query.shared_key()).copied()
-        {
+        let shared = (query.shareable && !portal).then(|| query.shared_key());
+        if let Some(number) = shared.as_ref().and_then(|shared| self.joins.get(shared)).copied() {
             return self.join(number, client, query, answer, now);
         }
         if !self.has_room() || self.is_full() {
@@ -281,7 +278,7 @@ impl Engine {
             return self.fail_now(client, query, Failure::Nobody, &route.source, answer, now);
         }
         *self.counter(&route.source) += 1;
-        self.ask(query, route, vec![query.waiter(client, now)], stale, now);
+        self.ask(query, shared, route, vec![query.waiter(client, now)], stale, now);
         Taken::Waiting
     }
 
@@ -317,15 +314,15 @@ impl Engine {
 
     /// Asks for a popular name once more, so that the cache has it when its time is over.
     fn prefetch(&mut self, query: &Query<'_>, now: Instant) {
-        let known = !self.joins.is_empty() && self.joins.contains_key(&query.shared_key());
-        if known || self.prefetching >= MAX_PREFETCHING || !self.has_room() {
+        let shared = query.shared_key();
+        if self.joins.contains_key(&shared) || self.prefetching >= MAX_PREFETCHING || !self.has_room() {
             return;
         }
         let route = self.route(query.key.key().name, false);
         if !route.targets.is_empty() {
             self.prefetching += 1;
             self.stats.prefetched += 1;
-            self.ask(query, route, Vec::new(), None, now);
+            self.ask(query, Some(shared), route, Vec::new(), None, now);
         }
     }
 

@@ -95,7 +95,7 @@ impl<'a> Query<'a> {
 
     /// Its client, to be answered later.
     pub(super) fn waiter(&self, client: ClientId, now: std::time::Instant) -> Waiter {
-        Waiter { client, head: self.head().into(), limit: self.limit, since: now }
+        Waiter { client, head: self.head(), limit: self.limit, since: now }
     }
 }
 

@@ -356,11 +356,25 @@ impl Encoder {
         if self.table == Table::Empty {
             self.table = Table::Filled;
         }
-        put_literal(out, 0, 4, 28, length.to_string().as_bytes());
+        put_literal(out, 0, 4, 28, decimal(length, &mut [0; 20]));
         if let Some(token) = &self.token {
             put_literal(out, 0x10, 4, 23, token);
         }
     }
+}
+
+/// A number in decimal digits, of which 20 are enough for any.
+fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &[u8] {
+    let mut start = digits.len();
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        start -= 1;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    digits.get(start..).unwrap_or_default()
 }
 
 /// The length of the name of an entry of the static table, counted from 1.

@@ -91,7 +91,10 @@ pub fn pad(query: &mut Vec<u8>, block: usize, payload_size: u16) -> bool {
         return added;
     }
     let length = (query.len() + OPTION_LEN).next_multiple_of(block) - query.len() - OPTION_LEN;
-    add_option(query, option_code::PADDING, &vec![0; length]);
+    let mut option = vec![0; OPTION_LEN + length];
+    write_u16(&mut option, 0, option_code::PADDING);
+    write_u16(&mut option, 2, u16::try_from(length).unwrap_or(u16::MAX));
+    add_whole_option(query, &option);
     added
 }
 
@@ -164,11 +167,15 @@ pub(crate) fn keep_options(message: &mut Vec<u8>, keep: impl Fn(u16) -> bool) {
 /// Adds an option behind those of the OPT record. False, and nothing is changed, where there is no such record or
 /// the message would get too long.
 pub(crate) fn add_option(message: &mut Vec<u8>, code: u16, value: &[u8]) -> bool {
+    let Ok(length) = u16::try_from(value.len()) else { return false };
+    add_whole_option(message, &[&code.to_be_bytes(), &length.to_be_bytes(), value].concat())
+}
+
+/// Adds an option as [`add_option`] does, its code and length in front of it.
+fn add_whole_option(message: &mut Vec<u8>, option: &[u8]) -> bool {
     let Some(record) = find(message) else { return false };
-    let data = record.end - record.data + OPTION_LEN + value.len();
-    let (Ok(length), Ok(data)) = (u16::try_from(value.len()), u16::try_from(data)) else { return false };
-    let option = [&code.to_be_bytes(), &length.to_be_bytes(), value].concat();
-    if !splice(message, record.end, 0, &option) {
+    let Ok(data) = u16::try_from(record.end - record.data + option.len()) else { return false };
+    if !splice(message, record.end, 0, option) {
         return false;
     }
     write_u16(message, record.data - 2, data);

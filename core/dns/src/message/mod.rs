@@ -28,8 +28,8 @@ pub use make::{addresses, error, servfail};
 pub use name::{MAX_NAME, Name};
 pub use present::{Class, RecordType, ResponseCode};
 pub use walk::{
-    MessageError, Question, QuestionPlace, Record, Section, id, is_answer, is_well_formed, opcode, question,
-    question_place, records,
+    MessageError, Question, QuestionPlace, Record, Section, asks_the_same, id, is_answer, is_well_formed,
+    opcode, question, question_place, records,
 };
 pub use zone::{answer_lines, record_line};
 

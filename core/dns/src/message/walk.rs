@@ -119,6 +119,16 @@ pub fn question(message: &[u8]) -> Result<Question, MessageError> {
     Ok(Question { name, kind: place.kind, class: place.class, end: place.end })
 }
 
+/// Whether both have one whole question, which is the same but for the case of its name (RFC 4343).
+#[must_use]
+pub fn asks_the_same(one: &[u8], other: &[u8]) -> bool {
+    let name = |message, place: QuestionPlace| <[u8]>::get(message, HEADER_LEN..place.name_end);
+    let (Some(a), Some(b)) = (question_place(one), question_place(other)) else { return false };
+    // Lengths are below 64 and so no letters.
+    let same_name = name(one, a).zip(name(other, b)).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
+    same_name && (a.kind, a.class) == (b.kind, b.class)
+}
+
 /// Finds the question, as [`question`] does, without making anything of its name. None unless there is exactly one
 /// whole one.
 #[must_use]

@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex, TryLockError, Weak};
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::{Notify, mpsc, oneshot};
-use weft_dns::{
-    ClientId, DnsConfig, Engine, Learnt, MAX_IN_FLIGHT, Protocol, Request, RequestId, Taken, UpstreamError,
-};
+use weft_dns::{ClientId, DnsConfig, Engine, Learnt, MAX_IN_FLIGHT, Protocol, Request, RequestId, Taken};
 use weft_model::DnsStats;
 
 use super::entropy::SystemIds;
@@ -18,7 +16,7 @@ use super::log::DnsLogRing;
 use super::packet::Reply;
 use super::resolve::Resolve;
 use super::tcp::Asked;
-use crate::doh::{Answers, Resolving};
+use crate::doh::{Answered, Answers, Resolving};
 use crate::lock::lock;
 use crate::sleep::{Sleep, asleep};
 use crate::sockets::{AnsweringSocket, Batch};
@@ -352,7 +350,7 @@ impl Core {
 }
 
 impl Answers for Core {
-    fn answered(&self, answers: Vec<(RequestId, Result<Vec<u8>, UpstreamError>)>) {
+    fn answered(&self, answers: Vec<Answered>) {
         self.with(|state, now| {
             for (id, answer) in answers {
                 state.engine.handle_answer(id, answer, now);

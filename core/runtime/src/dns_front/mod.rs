@@ -43,7 +43,7 @@ pub use self::log::{DnsLogReader, DnsLogRing};
 pub use self::packet::{PacketConfig, PacketFront, PacketSink};
 pub(crate) use self::port::PacketPort;
 pub use self::resolve::{Resolve, Resolvers};
-pub use crate::doh::{Answers, Resolving};
+pub use crate::doh::{Answered, Answers, Resolving};
 use crate::sockets::{AnsweringSocket, listen_tcp, listen_udp};
 
 /// Why the proxy could not start. Nothing listens then.

@@ -22,8 +22,6 @@ use crate::tls::{TlsClient, Trust};
 const SILENCE: Duration = Duration::from_millis(300);
 /// Queries are padded to a multiple of this many bytes (RFC 8467, section 4.1).
 const BLOCK: usize = 128;
-/// Bytes of an OPT record with one option that is empty.
-const EDNS_LEN: usize = 15;
 
 /// Which resolver, and as whom.
 pub struct DohConfig {
@@ -58,7 +56,6 @@ pub(super) struct Padded {
 
 impl Padded {
     fn new(mut wire: Vec<u8>) -> Self {
-        wire.reserve(EDNS_LEN + BLOCK);
         let added_edns = message::pad(&mut wire, BLOCK, SAFE_UDP_LIMIT);
         Self { wire, added_edns }
     }
@@ -67,9 +64,10 @@ impl Padded {
     pub(super) fn answer(&self, answer: Result<Vec<u8>, DohError>) -> Result<Vec<u8>, DohError> {
         let mut answer = answer?;
         super::check(&answer, &self.wire)?;
-        message::remove_padding(&mut answer);
         if self.added_edns {
             message::remove_edns(&mut answer);
+        } else {
+            message::remove_padding(&mut answer);
         }
         Ok(answer)
     }

@@ -83,10 +83,12 @@ impl Life {
 
     /// A query begins.
     pub(super) fn begin(&self) {
+        let now = self.now();
         if self.under_way.fetch_add(1, Ordering::SeqCst) == 0 {
-            self.busy_since.store(self.now(), Ordering::Relaxed);
+            self.busy_since.store(now, Ordering::Relaxed);
         }
-        if self.last_heard().elapsed() > FORGOTTEN {
+        let unheard = now.saturating_sub(self.last_heard.load(Ordering::Relaxed));
+        if Duration::from_millis(unheard) > FORGOTTEN {
             let mut pings = self.lock();
             if pings.awaited.is_none() {
                 self.ping(&mut pings);

@@ -19,10 +19,13 @@ use super::link::Asked;
 /// An answer that is awaited. Dropping it gives it up.
 pub type Resolving = Pin<Box<dyn Future<Output = Result<Vec<u8>, UpstreamError>> + Send>>;
 
+/// What came of a query.
+pub type Answered = (RequestId, Result<Vec<u8>, UpstreamError>);
+
 /// Takes what becomes of queries that went out at once.
 pub trait Answers: Send + Sync {
     /// Takes answers, or why there are none.
-    fn answered(&self, answers: Vec<(RequestId, Result<Vec<u8>, UpstreamError>)>);
+    fn answered(&self, answers: Vec<Answered>);
 
     /// Takes the rest of a query that takes longer: its answer comes by this future, if it is polled.
     fn go_on(&self, id: RequestId, rest: Resolving);
@@ -49,7 +52,7 @@ pub(super) fn settle(answered: Vec<(Sent, Result<Vec<u8>, DohError>)>) {
         let answers = Weak::clone(&ticket.answers);
         let same =
             std::iter::from_fn(|| answered.next_if(|(sent, _)| Weak::ptr_eq(&sent.ticket.answers, &answers)));
-        let told = same.filter_map(|(sent, answer)| sent.ticket.judge(answer)).collect();
+        let told: Vec<Answered> = same.filter_map(|(sent, answer)| sent.ticket.judge(answer)).collect();
         if let Some(answers) = answers.upgrade() {
             answers.answered(told);
         }

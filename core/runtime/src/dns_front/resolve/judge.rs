@@ -22,7 +22,7 @@ pub(super) fn judge(query: &[u8], datagram: &[u8]) -> Verdict {
     if !message::is_answer(datagram) || message::id(datagram) != message::id(query) {
         return Verdict::Other;
     }
-    let same = message::question(query).is_ok_and(|asked| message::question(datagram) == Ok(asked));
+    let same = message::asks_the_same(datagram, query);
     if (same || datagram.len() == message::HEADER_LEN) && knows_no_edns(query, datagram) {
         let mut plain = query.to_vec();
         message::remove_edns(&mut plain);

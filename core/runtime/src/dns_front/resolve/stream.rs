@@ -190,7 +190,7 @@ impl Conversation {
             let asked = message::id(&answer).and_then(|id| self.under_way.remove(&id));
             let Some(Asked { query, answered }) = asked else { continue };
             message::set_id(&mut answer, message::id(&query).unwrap_or_default());
-            let fits = message::is_answer(&answer) && message::question(&answer) == message::question(&query);
+            let fits = message::is_answer(&answer) && message::asks_the_same(&answer, &query);
             let result = if fits { Ok(answer) } else { Err(io::ErrorKind::InvalidData.into()) };
             // Who has given up wants no answer.
             let _gone = answered.send(result);

@@ -17,7 +17,7 @@ use weft_dns::{
 use super::judge::{Verdict, judge};
 use super::{Resolve, Resolvers};
 use crate::dns_front::entropy::SystemIds;
-use crate::doh::{Answers, Resolving};
+use crate::doh::{Answered, Answers, Resolving};
 use crate::sockets::SocketFactory;
 use crate::testing::eventually;
 
@@ -313,7 +313,7 @@ async fn who_cannot_be_asked_is_named_by_kind() {
 struct Nobody;
 
 impl Answers for Nobody {
-    fn answered(&self, _: Vec<(RequestId, Result<Vec<u8>, UpstreamError>)>) {
+    fn answered(&self, _: Vec<Answered>) {
         unreachable!("it is not there");
     }
 
