@@ -2,15 +2,15 @@
 //! fronts of sockets serve streams and take datagrams by the same code.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use ipnet::IpNet;
 use tokio::sync::mpsc;
-use weft_dns::{DnsConfig, Target, Upstream, message};
+use weft_dns::{DnsConfig, Request, Upstream, message};
 use weft_netstack::datagram::Datagram;
 use weft_netstack::{FlowId, Netstack, Received};
-use weft_runtime::dns_front::{DnsProxy, PacketConfig, PacketFront, Resolve, Resolving};
+use weft_runtime::dns_front::{Answers, DnsProxy, PacketConfig, PacketFront, Resolve, Resolving};
 
 use crate::Outcome;
 use crate::script::{Step, steps};
@@ -33,8 +33,8 @@ const QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x01\
 struct Nothing;
 
 impl Resolve for Nothing {
-    fn resolve(&self, _: Target, query: Vec<u8>, _: Instant) -> Resolving {
-        Box::pin(async move { Ok(message::error(&query, message::response_code::NO_ERROR)) })
+    fn resolve(&self, request: Request, _: &Weak<dyn Answers>) -> Option<Resolving> {
+        Some(Box::pin(async move { Ok(message::error(&request.message, message::response_code::NO_ERROR)) }))
     }
 }
 
